@@ -1,0 +1,3 @@
+"""A WebSocket service that makes a face speak, live."""
+
+__version__ = "0.1.0"

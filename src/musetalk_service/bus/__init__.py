@@ -1,0 +1,1 @@
+"""The Bus: the one interface between the front and its engine hosts."""

@@ -1,0 +1,1 @@
+"""Lip-sync engines: synchronous, and unaware of sockets, sessions and asyncio."""

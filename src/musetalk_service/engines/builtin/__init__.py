@@ -1,0 +1,1 @@
+"""The built-in engine: a small network from audio to mouth, drawn by the portrait renderer."""

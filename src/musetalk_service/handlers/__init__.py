@@ -1,0 +1,1 @@
+"""Handlers: one per way into the server."""
