@@ -1,0 +1,77 @@
+# The project's chores. `make help` lists them; PORT, HOST and the other settings pass through the environment.
+
+SHELL  := /bin/sh
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+NICE   ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+
+# $(call apt,PACKAGES): installs Debian packages as root or with passwordless sudo; fails where it may not.
+define apt
+{ command -v apt-get >/dev/null 2>&1 && \
+  if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root='sudo -n'; else false; fi && \
+  echo "Installing $(1) with apt-get" && \
+  { $$as_root apt-get update -qq || true; } && \
+  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
+endef
+
+# Installed again only when pyproject.toml is newer than the stamp.
+$(VENV)/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || \
+	  { echo "$(PYTHON) not found: install Python 3.10 or newer, or say PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed, but $(PYTHON) is $$($(PYTHON) -V 2>&1). Say PYTHON=/path/to/a/newer/python3." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv) || \
+	  { echo "This Python cannot make virtual environments: install the package python3-venv (apt install python3-venv)." >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the service into $(VENV) (once; some 150 MB of wheels)"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	@echo "Installing the test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+.PHONY: help
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.installed ## install the service into .venv
+
+.PHONY: run
+run: setup ## install what is missing and start the server on HOST:PORT (0.0.0.0:8000)
+	@exec $(BIN)/python -m musetalk_service serve
+
+.PHONY: test
+test: lint system-tools ## check and test everything
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.test-installed ## style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-logo
+
+# Without these two the tests that need them skip themselves.
+.PHONY: system-tools
+system-tools:
+	@command -v ffmpeg >/dev/null 2>&1 || $(call apt,ffmpeg) || \
+	  echo "ffmpeg is missing: the tests that decode the stream with it will be skipped."
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || $(call apt,chromium) || \
+	  echo "chromium is missing: the tests that drive a browser will be skipped."
+
+.PHONY: fixtures
+fixtures: setup ## speak the test recordings and the page's sample again (espeak-ng)
+	@command -v espeak-ng >/dev/null 2>&1 || $(call apt,espeak-ng) || \
+	  { echo "espeak-ng is missing (apt install espeak-ng)." >&2; exit 1; }
+	$(BIN)/python fixtures/make_fixtures.py
+
+.PHONY: clean
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
