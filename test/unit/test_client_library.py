@@ -1,0 +1,322 @@
+"""The client library against a small server that speaks the protocol."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from musetalk_service.client import MuseTalkClient
+from musetalk_service.client_messages import (
+    BINARY_HEADER,
+    ActionTriggered,
+    CloseAck,
+    Interrupted,
+    OtherMessage,
+    ReceivedFrame,
+    ServerError,
+    StateChanged,
+    parse_server_message,
+)
+
+INIT_SUCCESS = {
+    "model_loaded": True,
+    "available_videos": ["idle_0", "speaking_0", "speaking_1", "action_1"],
+    "default_video": "idle_0",
+    "streaming_started": True,
+    "engine": "builtin",
+    "codec": "avc1.42C01F",
+    "delay_ms": 280,
+}
+
+
+@dataclass
+class ScriptedServer:
+    """Answers INIT and CLOSE, keeps what it got, and answers other messages with what `replies` says."""
+
+    url: str = ""
+    path: str = ""
+    received: list[dict[str, Any]] = field(default_factory=list)
+    replies: dict[str, list[tuple[str, dict[str, Any]] | bytes]] = field(default_factory=dict)
+    acknowledge_close: bool = True
+
+    async def serve_one(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        self.path = connection.request.path
+        async for text in connection:
+            message = json.loads(text)
+            self.received.append(message)
+            replies = self.replies.get(message["type"], [])
+            if message["type"] == "INIT" and not replies:
+                replies = [("INIT_SUCCESS", INIT_SUCCESS)]
+            if message["type"] == "CLOSE" and self.acknowledge_close:
+                replies = [*replies, ("CLOSE_ACK", {"reason": "client_request"})]
+            for reply in replies:
+                if isinstance(reply, bytes):
+                    await connection.send(reply)
+                else:
+                    envelope = {"type": reply[0], "session_id": message["session_id"], "data": reply[1]}
+                    await connection.send(json.dumps(envelope))
+
+    def data_of(self, kind: str) -> list[dict[str, Any]]:
+        return [message["data"] for message in self.received if message["type"] == kind]
+
+
+@asynccontextmanager
+async def running(
+    handler: Callable[[ServerConnection], Awaitable[None]], **options: Any
+) -> AsyncIterator[str]:
+    async with serve(handler, "127.0.0.1", 0, **options) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    async with running(scripted.serve_one) as scripted.url:
+        yield scripted
+
+
+def text_frame(timestamp: int, **more: Any) -> tuple[str, dict[str, Any]]:
+    data = {"frame_data": base64.b64encode(b"\0\0\0\1e").decode(), "frame_timestamp": timestamp, **more}
+    return ("ACTION_FRAME" if "action_progress" in more else "VIDEO_FRAME"), data
+
+
+async def test_connect_sends_init_and_reads_what_the_server_offers(server: ScriptedServer) -> None:
+    async with MuseTalkClient.connect(
+        server.url, user_id="alice", auth_token="jwt", options={"events": True}
+    ) as client:
+        assert client.session_id == server.received[0]["session_id"]
+        assert (client.engine, client.codec, client.delay_ms) == ("builtin", "avc1.42C01F", 280)
+        assert client.available_videos == ("idle_0", "speaking_0", "speaking_1", "action_1")
+    assert server.path == "/musetalk/v1/ws/alice"
+    assert server.data_of("INIT") == [
+        {
+            "user_id": "alice",
+            "video_config": {"resolution": "512x512", "fps": 25},
+            "auth_token": "jwt",
+            "frames": "binary",
+            "events": True,
+        }
+    ]
+    assert server.received[-1] == {"type": "CLOSE", "session_id": client.session_id, "data": {}}
+
+
+async def test_client_adopts_the_session_id_that_the_server_gives() -> None:
+    ids = []
+
+    async def renaming(connection: ServerConnection) -> None:
+        await connection.recv()
+        reply = {"type": "INIT_SUCCESS", "session_id": "other", "data": INIT_SUCCESS}
+        await connection.send(json.dumps(reply))
+        ids.append(json.loads(await connection.recv())["session_id"])
+
+    async with running(renaming) as url, MuseTalkClient.connect(url, "alice") as client:
+        assert client.session_id == "other"
+        await client.interrupt()
+    assert ids == ["other"]
+
+
+async def test_audio_is_cut_to_40_ms_and_nothing_is_lost(server: ScriptedServer) -> None:
+    pcm = bytes(range(256)) * 10 + b"\1\2"
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        await client.send_audio(pcm)
+        await client.end_of_speech()
+    chunks = [data["audio_chunk"] for data in server.data_of("GENERATE")]
+    decoded = [base64.b64decode(chunk["data"]) for chunk in chunks]
+    assert [len(chunk) for chunk in decoded] == [1280, 1280, 2]
+    assert b"".join(decoded) == pcm
+    assert [chunk["duration_ms"] for chunk in chunks] == [40, 40, 1]
+    assert {(chunk["format"], chunk["sample_rate"], chunk["channels"]) for chunk in chunks} == {
+        ("pcm_s16le", 16_000, 1)
+    }
+    assert server.data_of("GENERATE")[0]["video_state"] == {"type": "speaking", "base_video": "speaking_0"}
+    assert [message["type"] for message in server.received[-2:]] == ["END_OF_SPEECH", "CLOSE"]
+
+
+async def test_another_sample_rate_still_makes_40_ms_chunks(server: ScriptedServer) -> None:
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        await client.send_audio(bytes(48_000 * 2 // 25), sample_rate=48_000, base_video="speaking_1")
+    (generate,) = server.data_of("GENERATE")
+    assert (generate["audio_chunk"]["sample_rate"], generate["audio_chunk"]["duration_ms"]) == (48_000, 40)
+    assert generate["video_state"]["base_video"] == "speaking_1"
+
+
+async def test_half_a_sample_is_refused_before_anything_is_sent(server: ScriptedServer) -> None:
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        with pytest.raises(ValueError, match="even number of bytes, not 1281"):
+            await client.send_audio(bytes(1281))
+    assert server.data_of("GENERATE") == []
+
+
+async def test_paced_audio_waits_for_absolute_deadlines(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        now = start
+        delays = []
+
+        async def oversleep(delay: float) -> None:
+            nonlocal now
+            delays.append(delay)
+            now += delay + 0.01
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "time", lambda: now)
+            patch.setattr("musetalk_service.client.asyncio.sleep", oversleep)
+            await client.send_paced(bytes(1280 * 4))
+    # Each wake is 10 ms late; a pace of relative sleeps would wait 40 ms each and drift.
+    assert delays == pytest.approx([0.04, 0.03, 0.03])
+    assert len(server.data_of("GENERATE")) == 4
+
+
+async def test_replies_come_typed_and_in_order(server: ScriptedServer) -> None:
+    server.replies = {
+        "STATE_CHANGE": [("STATE_CHANGED", {"current_state": "idle", "current_video": "idle_0"})],
+        "ACTION": [("ACTION_TRIGGERED", {"action_index": 2, "inserted": True})],
+        "INTERRUPT": [("INTERRUPTED", {"audio_played_ms": 400, "audio_dropped_ms": 1600})],
+        "SWITCH_ENGINE": [("ENGINE_SWITCHED", {"engine": "static"})],
+    }
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        await client.change_state("idle", "idle_0")
+        await client.action(2)
+        await client.interrupt()
+        await client.switch_engine("static")
+        messages = []
+        async for message in client:
+            messages.append(message)
+            if len(messages) == 4:
+                break
+        assert await client.close() == CloseAck("client_request")
+        assert [message async for message in client] == []
+    assert messages == [
+        StateChanged("idle", "idle_0"),
+        ActionTriggered(2),
+        Interrupted(400, 1600),
+        OtherMessage("ENGINE_SWITCHED", {"engine": "static"}),
+    ]
+    assert server.data_of("STATE_CHANGE") == [{"target_state": "idle", "base_video": "idle_0"}]
+    assert server.data_of("ACTION") == [{"action_index": 2}]
+    assert len(server.data_of("CLOSE")) == 1
+
+
+async def test_frames_come_from_text_and_binary_alike(server: ScriptedServer) -> None:
+    more = {"sequence_number": 7, "is_keyframe": True, "state": "speaking", "audio_timestamp": 40}
+    binary = BINARY_HEADER.pack(b"MF", 1, 0b11, 8, 320, 0xFFFFFFFF, 65_535, 2, 0, 5) + b"\0\0\0\1e"
+    server.replies = {
+        "INTERRUPT": [text_frame(280, **more), binary, text_frame(360, action_progress=0.5), text_frame(400)]
+    }
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        await client.interrupt()
+        frames = []
+        async for frame in client.frames():
+            frames.append(frame)
+            if frame.timestamp_ms == 400:
+                break
+    assert all(frame.access_unit == b"\0\0\0\1e" and frame.received_at > 0 for frame in frames)
+    assert [describe(frame) for frame in frames] == [
+        (280, 7, True, "speaking", 40, None),
+        (320, 8, True, "action", None, 1.0),
+        (360, 9, False, "action", None, 0.5),
+        (400, 10, False, "speaking", None, None),
+    ]
+
+
+def describe(frame: ReceivedFrame) -> tuple[object, ...]:
+    return (
+        frame.timestamp_ms,
+        frame.sequence_number,
+        frame.is_keyframe,
+        frame.state,
+        frame.audio_timestamp_ms,
+        frame.action_progress,
+    )
+
+
+async def test_an_error_is_an_item_of_the_stream_and_raised_by_frames(server: ScriptedServer) -> None:
+    data = {"code": "RATE_LIMIT_EXCEEDED", "message": "slow down", "details": {"retry_after_ms": 90}}
+    error = ("ERROR", data)
+    server.replies = {"INTERRUPT": [error, text_frame(40), error, text_frame(80)]}
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        await client.interrupt()
+        messages = aiter(client)
+        first = await anext(messages)
+        assert isinstance(first, ServerError)
+        assert (first.code, first.message, first.retry_after_ms) == ("RATE_LIMIT_EXCEEDED", "slow down", 90)
+        assert isinstance(await anext(messages), ReceivedFrame)
+        with pytest.raises(ServerError, match="RATE_LIMIT_EXCEEDED: slow down"):
+            await anext(client.frames())
+        assert (await anext(client.frames())).timestamp_ms == 80
+
+
+async def test_a_refused_init_raises(server: ScriptedServer) -> None:
+    server.replies = {"INIT": [("ERROR", {"code": "MODEL_NOT_FOUND", "message": "no such avatar"})]}
+    with pytest.raises(ServerError, match="MODEL_NOT_FOUND") as caught:
+        async with MuseTalkClient.connect(server.url, "alice"):
+            pytest.fail("the session must not start")
+    assert caught.value.retry_after_ms is None
+
+
+async def test_a_full_server_says_when_to_come_back() -> None:
+    def refuse(connection: ServerConnection, _request: Request) -> Response:
+        response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "full")
+        response.headers["Retry-After"] = "3"
+        return response
+
+    async def close_1013(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.close(1013)
+
+    async with running(close_1013, process_request=refuse) as url:
+        with pytest.raises(ServerError, match="capacity") as caught:
+            await MuseTalkClient.connect(url, "alice").__aenter__()
+    assert caught.value.retry_after_ms == 3000
+    async with running(close_1013) as url:
+        with pytest.raises(ServerError, match="capacity"):
+            await MuseTalkClient.connect(url, "alice").__aenter__()
+
+
+async def test_close_gives_up_on_a_server_that_does_not_answer(server: ScriptedServer) -> None:
+    server.acknowledge_close = False
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        assert await client.close(timeout=0.05) is None
+
+
+async def test_close_while_another_task_iterates(server: ScriptedServer) -> None:
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+
+        async def read_all() -> int:
+            return len([message async for message in client])
+
+        reader = asyncio.create_task(read_all())
+        await asyncio.sleep(0)
+        assert await client.close() == CloseAck("client_request")
+        await asyncio.wait_for(reader, 5)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "[]",
+        "{}",
+        '{"type": "VIDEO_FRAME", "session_id": "s", "data": {}}',
+        b"",
+        b"MF",
+        BINARY_HEADER.pack(b"XX", 1, 0, 0, 0, 0, 0, 0, 0, 0),
+        BINARY_HEADER.pack(b"MF", 1, 0, 0, 0, 0, 0, 3, 0, 0),
+        BINARY_HEADER.pack(b"MF", 1, 0, 0, 0, 0, 0, 0, 0, 5),
+    ],
+)
+def test_what_is_not_of_the_protocol_is_a_value_error(raw: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_server_message(raw, 0.0)
