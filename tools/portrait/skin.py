@@ -1,0 +1,135 @@
+"""Skin colour and shadow, and the lit face, neck and ears."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from face import CENTRE_X, Face
+from ink import Ink
+from light import hex_rgb, shade, to_linear
+from paths import Array, Field, Grid, at_x, smoothstep
+from relief import ear_outline, ear_relief, face_relief, neck_outline, neck_relief
+
+_SKIN = "#e3ae90"
+_LIP_UPPER, _LIP_LOWER, _SEAM = "#b0605a", "#c26e66", "#5e2523"
+
+
+def _mottle(grid: Grid, rng: np.random.Generator) -> Field:
+    """Fine and coarse unevenness of the skin around 0, made on the finished raster so that scale is free."""
+    total = np.zeros((grid.side, grid.side), np.float32)
+    for cells, amount in ((512, 0.016), (170, 0.012), (48, 0.012), (14, 0.010)):
+        noise = rng.normal(0, 1, (cells, cells)).astype(np.float32)
+        total += amount * cv2.resize(noise, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+    return total
+
+
+def _tint(base: Field, mask: Field, colour: str, amount: float) -> Field:
+    """Blend linear colour toward '#rrggbb' where ``mask`` is 1."""
+    share = np.clip(mask * amount, 0, 1)[..., None]
+    return np.asarray(base * (1 - share) + to_linear(hex_rgb(colour)) * share, np.float32)
+
+
+def _plain(grid: Grid, rng: np.random.Generator) -> Field:
+    mottle = _mottle(grid, rng)
+    flat = np.broadcast_to(to_linear(hex_rgb(_SKIN)), (grid.side, grid.side, 3))
+    return np.asarray(flat * (1 + mottle[..., None] * np.array((0.8, 1.2, 1.2), np.float32)), np.float32)
+
+
+def _lip_colour(grid: Grid, face: Face, base: Field) -> Field:
+    upper = np.vstack([face.upper_lip, face.seam[::-1]])
+    lower = np.vstack([face.seam, face.lower_lip[::-1]])
+    base = _tint(base, grid.soft(face.lips, 2.2), "#cc8274", 0.42)
+    base = _tint(base, grid.soft(lower, 0.75), _LIP_LOWER, 0.92)
+    base = _tint(base, grid.soft(upper, 0.75), _LIP_UPPER, 0.95)
+    x, _ = grid.axes()
+    ends = smoothstep(26, 38, np.abs(x - CENTRE_X))
+    return _tint(base, grid.soft(face.lips, 1.2) * ends, "#a8604f", 0.45)
+
+
+def face_albedo(grid: Grid, face: Face, rng: np.random.Generator) -> Field:
+    """Return the linear colour of the face without light: blush, warm nose, lips."""
+    base = _plain(grid, rng)
+    for side in (-1, 1):
+        base = _tint(base, grid.blob(CENTRE_X + side * 58, 282, 21, 14, side * -24), "#d97c68", 0.42)
+        base = _tint(base, grid.blob(CENTRE_X + side * 38, 253, 13, 5, side * 8), "#b97a6c", 0.20)
+        base = _tint(base, grid.blob(CENTRE_X + side * 14, 294, 6, 5), "#d27c66", 0.28)
+        base = _tint(base, grid.blob(CENTRE_X + side * 8.3, 300.0, 3.3, 1.5, side * 16), "#4a1f16", 0.86)
+    base = _tint(base, grid.blob(CENTRE_X, 287, 10, 9), "#d98874", 0.30)
+    base = _tint(base, grid.blob(CENTRE_X, 375, 24, 13), "#dc9580", 0.22)
+    base = _tint(base, grid.blob(CENTRE_X, 165, 50, 26), "#edc3a6", 0.35)
+    for eye in face.eyes:
+        base = _tint(base, grid.soft(eye.outline, 2.4), "#b0685a", 0.34)
+        base = _tint(base, grid.soft(np.vstack([eye.crease + (0, -2), eye.upper[::-1]]), 2.6), "#b4735e", 0.34)
+    return _lip_colour(grid, face, base)
+
+
+def _occlusion(grid: Grid, height: Field, face: Face) -> Field:
+    """Hollows get less light: how far a point lies below its blurred surroundings."""
+    near = np.clip((grid.blur(height, 3.0) - height) / 4.0, -0.3, 1)
+    wide = np.clip((grid.blur(height, 11.0) - height) / 16.0, -0.2, 1)
+    dark = np.clip(1 - 0.55 * near - 0.45 * wide, 0.25, 1.15)
+    for side in (-1, 1):
+        dark *= 1 - 0.55 * grid.blob(CENTRE_X + side * 8.4, 300.4, 3.6, 1.8, side * 15)
+    dark *= 1 - 0.30 * grid.line(face.seam, 2.6, 0.9)
+    return np.asarray(dark, np.float32)
+
+
+def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
+    """Shadows of the key light: hair on the brow, nose on the cheek and lip, lip on the chin."""
+    lit = np.ones((grid.side, grid.side), np.float32)
+    lit *= 1 - 0.50 * grid.soft(hair_edge, 6.0)
+    nose = [(258, 283), (268, 286), (277, 292), (281, 302), (272, 309), (258, 308), (247, 303)]
+    lit *= 1 - 0.42 * grid.soft(nose, 3.4)
+    under = np.vstack([at_x(face.lower_lip, np.linspace(232, 284, 20)) + (0.8, 0), [(276, 352), (258, 355), (240, 351)]])
+    lit *= 1 - 0.34 * grid.soft(under, 2.8)
+    upper = np.vstack([face.upper_lip + (0, 3), face.seam[::-1] + (0, 1.5)])
+    lit *= 1 - 0.30 * grid.soft(upper, 1.6)
+    for eye in face.eyes:
+        lit *= 1 - 0.20 * grid.soft(np.vstack([eye.brow_low + (0, 2), eye.crease[::-1]]), 3.0)
+    return lit
+
+
+def _neck_layer(grid: Grid, face: Face, rng: np.random.Generator) -> tuple[Field, Field]:
+    _, y = grid.axes()
+    chin = face.oval + (4, 24)
+    lit = 1 - 0.86 * grid.soft(chin, 7.0)
+    ambient = 1 - 0.50 * grid.soft(face.oval + (0, 9), 9.0)
+    height = neck_relief(grid)
+    albedo = _tint(_plain(grid, rng), grid.blob(CENTRE_X, 465, 60, 30), "#dba088", 0.25)
+    gloss = np.full_like(height, 0.35)
+    colour = shade(grid, height, albedo, np.asarray(ambient, np.float32), gloss, np.asarray(lit, np.float32))
+    return colour, grid.mask(neck_outline())
+
+
+def draw_skin(
+    grid: Grid, face: Face, landmarks: Array, hair_edge: Array, rng: np.random.Generator, below: Field
+) -> Field:
+    """Paint neck, ears and face over ``below`` (n, n, 3) sRGB."""
+    colour, mask = _neck_layer(grid, face, rng)
+    out = below * (1 - mask[..., None]) + colour * mask[..., None]
+    ear_albedo = _tint(_plain(grid, rng), np.ones((grid.side, grid.side), np.float32), "#d98a72", 0.30)
+    for right in (False, True):
+        height = ear_relief(grid, right)
+        dark = np.clip(1 - 0.30 * (grid.blur(height, 2.5) - height), 0.35, 1.1) * 0.86
+        colour = shade(grid, height, ear_albedo, dark, np.full_like(height, 0.5), dark)
+        mask = grid.mask(ear_outline(right))[..., None]
+        out = out * (1 - mask) + colour * mask
+    height = face_relief(grid, face, landmarks)
+    pores = rng.normal(0, 1, (1024, 1024)).astype(np.float32)
+    height = height + 0.030 * cv2.resize(pores, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+    gloss = 0.75 + 1.5 * grid.soft(face.lips, 0.8) + 0.8 * grid.blob(CENTRE_X, 285, 10, 14)
+    colour = shade(
+        grid, height, face_albedo(grid, face, rng), _occlusion(grid, height, face), gloss, _cast(grid, face, hair_edge)
+    )
+    mask = grid.blur(grid.mask(face.oval), 0.5)[..., None]
+    return np.asarray(out * (1 - mask) + colour * mask, np.float32)
+
+
+def draw_seam(grid: Grid, face: Face) -> Ink:
+    """Return the layer with the dark line between the lips and the small shadows at its ends."""
+    ink = Ink(grid)
+    ink.stroke(face.seam, (0.5, 1.7, 2.1, 2.3, 2.1, 1.7, 0.5), _SEAM, 0.45, 0.7, 90)
+    ink.stroke(face.seam[1:-1], (0.4, 0.9, 1.05, 1.15, 1.05, 0.9, 0.4), "#431716", 0.88, 0.22, 90)
+    for end in (face.seam[0], face.seam[-1]):
+        ink.disc((float(end[0]), float(end[1])), 1.7, 1.4, "#6e342a", 0.55, 0.9)
+    return ink
