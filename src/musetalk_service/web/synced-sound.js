@@ -1,0 +1,118 @@
+/**
+ * The sound of one utterance, started so that it is heard while the frames that show it are drawn.
+ *
+ * The frames carry the audio position that the mouth follows. The first of them fixes where on the
+ * AudioContext's clock that position lies; from then on the sound is the clock and the picture follows.
+ */
+
+// Two frames of slack between the first frame's arrival and its drawing absorb network jitter.
+const LEAD_S = 0.08;
+// A stream this far from the sound, for so many frames, has really moved (the server waited for
+// audio, or trimmed silence): the sound follows it. Less is jitter, which the frames' queue absorbs.
+const DRIFT_MS = 300;
+const EARLY_FRAMES = 3;
+const LATE_FRAMES = 12;
+
+export class SyncedSound {
+  #context;
+  #buffer;
+  #output;
+  #onEnded;
+  #source = null;
+  #anchorTime = 0;
+  #anchorMs = 0;
+  #latency = null;
+  #early = 0;
+  #late = 0;
+  #timer = 0;
+
+  /** Times that the sound had to jump to stay with the picture. */
+  resyncs = 0;
+
+  /**
+   * @param {AudioContext} context
+   * @param {AudioBuffer} buffer
+   * @param {AudioNode} output where the sound goes
+   * @param {number} startMs audio position of the buffer's first sample
+   * @param {() => void} onEnded after the last sample was heard
+   */
+  constructor(context, buffer, output, startMs, onEnded) {
+    this.#context = context;
+    this.#buffer = buffer;
+    this.#output = output;
+    this.startMs = startMs;
+    this.endMs = startMs + buffer.duration * 1000;
+    this.#onEnded = onEnded;
+  }
+
+  get started() {
+    return this.#source !== null;
+  }
+
+  /** The audio position heard at this moment, in ms, or null while there is no running sound. */
+  heardMs() {
+    if (this.#source === null || this.#context.state !== "running") return null;
+    const elapsed = this.#context.currentTime - this.#outputLatency() - this.#anchorTime;
+    return this.#anchorMs + elapsed * 1000;
+  }
+
+  /** Tells of a decoded frame, before it is drawn. @param {number} audioMs @returns {boolean} it began the sound */
+  follow(audioMs) {
+    if (audioMs < this.startMs || audioMs >= this.endMs) return false;
+    if (this.#source === null) {
+      this.start(audioMs);
+      return true;
+    }
+    const heard = this.heardMs();
+    if (heard === null) return false;
+    const ahead = audioMs - heard - (LEAD_S + this.#outputLatency()) * 1000;
+    this.#early = ahead > DRIFT_MS ? this.#early + 1 : 0;
+    this.#late = ahead < -DRIFT_MS ? this.#late + 1 : 0;
+    if (this.#early >= EARLY_FRAMES || this.#late >= LATE_FRAMES) {
+      this.resyncs += 1;
+      this.start(audioMs);
+    }
+    return false;
+  }
+
+  /** Plays from a position of the audio on, instead of whatever plays. @param {number} audioMs */
+  start(audioMs) {
+    this.#silence();
+    const source = new AudioBufferSourceNode(this.#context, { buffer: this.#buffer });
+    source.connect(this.#output);
+    source.onended = () => {
+      this.#timer = setTimeout(() => this.#finish(), this.#outputLatency() * 1000);
+    };
+    this.#source = source;
+    this.#anchorTime = this.#context.currentTime + LEAD_S;
+    this.#anchorMs = audioMs;
+    this.#early = this.#late = 0;
+    source.start(this.#anchorTime, (audioMs - this.startMs) / 1000);
+  }
+
+  /** Silence at once; `onEnded` is not called. */
+  stop() {
+    this.#silence();
+    this.#source = null;
+  }
+
+  #silence() {
+    clearTimeout(this.#timer);
+    if (this.#source === null) return;
+    this.#source.onended = null;
+    this.#source.stop();
+    this.#source.disconnect();
+  }
+
+  #finish() {
+    this.#source = null;
+    this.#onEnded();
+  }
+
+  /** Seconds from the clock to the ear, smoothed: browsers report it in steps. */
+  #outputLatency() {
+    const reported = this.#context.outputLatency || this.#context.baseLatency || 0;
+    this.#latency = this.#latency === null ? reported : this.#latency + 0.02 * (reported - this.#latency);
+    return this.#latency;
+  }
+}
