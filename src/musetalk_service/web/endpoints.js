@@ -13,32 +13,39 @@ const ENDPOINTS = [
 const javascript = (base) => `<canvas id="face"></canvas>
 <button id="say">Say it</button>
 <script type="module">
-  import { MuseTalkPlayer } from "${base}/static/musetalk-player.js";
-  const player = new MuseTalkPlayer(document.querySelector("#face"));
-  await player.connect();  // the idle face appears
-  document.querySelector("#say").onclick = async () => {
-    const wav = await (await fetch("/hello.wav")).arrayBuffer();
-    await player.playAudio(await player.audioContext.decodeAudioData(wav));
-  };
+import { MuseTalkPlayer } from
+  "${base}/static/musetalk-player.js";
+
+const player = new MuseTalkPlayer(document.querySelector("#face"));
+await player.connect(); // the idle face appears
+
+document.querySelector("#say").onclick = async () => {
+  const file = await (await fetch("/hello.wav")).arrayBuffer();
+  const sound = await player.audioContext.decodeAudioData(file);
+  await player.playAudio(sound); // lips and sound together
+};
 </script>`;
 
-const python = (socket) => `import asyncio, base64, json, uuid, wave, websockets
+const python = (socket) => `import base64, json, uuid, wave
+from websockets.sync.client import connect
 
-async def main():
-    session = str(uuid.uuid4())
-    pcm = wave.open("hello.wav").readframes(-1)  # 16 kHz, 16 bit, mono
-    async with websockets.connect("${socket}/musetalk/v1/ws/demo_user") as ws:
-        send = lambda kind, **data: ws.send(json.dumps({"type": kind, "session_id": session, "data": data}))
-        await send("INIT", user_id="demo_user")
-        for at in range(0, len(pcm), 1280):  # 40 ms
-            chunk = {"format": "pcm_s16le", "sample_rate": 16000, "channels": 1, "duration_ms": 40,
-                     "data": base64.b64encode(pcm[at : at + 1280]).decode()}
-            await send("GENERATE", audio_chunk=chunk, video_state={"type": "speaking", "base_video": "speaking_0"})
-        with open("face.h264", "wb") as video:  # play it with: ffplay face.h264
-            async for message in ws:
-                video.write(base64.b64decode(json.loads(message)["data"].get("frame_data", "")))
-
-asyncio.run(main())`;
+pcm = wave.open("hello.wav").readframes(-1)  # 16 kHz, 16 bit, mono
+session = str(uuid.uuid4())
+with connect("${socket}/musetalk/v1/ws/demo_user") as ws:
+    def send(kind, **data):
+        ws.send(json.dumps(
+            {"type": kind, "session_id": session, "data": data}))
+    send("INIT", user_id="demo_user")
+    for at in range(0, len(pcm), 1280):  # 40 ms each
+        send("GENERATE", audio_chunk={
+            "format": "pcm_s16le", "sample_rate": 16000,
+            "channels": 1, "duration_ms": 40,
+            "data": base64.b64encode(pcm[at:at + 1280]).decode()},
+            video_state={"type": "speaking", "base_video": "speaking_0"})
+    with open("face.h264", "wb") as video:  # ffplay face.h264
+        for message in ws:
+            data = json.loads(message)["data"]
+            video.write(base64.b64decode(data.get("frame_data", "")))`;
 
 /** Fills in the endpoints and the examples. @param {{url: string}} player */
 export function showEndpoints(player) {

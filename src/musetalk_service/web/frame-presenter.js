@@ -5,6 +5,8 @@
 // Hardware decoders stop when too many of their pictures are held.
 const MAX_HELD = 16;
 const MAX_HELD_FREE = 3;
+// The screen refreshes every 8 to 17 ms: half of that makes a frame as often early as late.
+const HALF_REFRESH_MS = 8;
 
 export class FramePresenter {
   #canvas;
@@ -67,8 +69,9 @@ export class FramePresenter {
       while (this.#queue.length > MAX_HELD_FREE) this.#drop();
       if (this.#queue.length > 0) this.#draw(this.#queue.shift());
     } else {
-      while (this.#queue.length > 1 && this.#queue[1].position <= now) this.#drop();
-      if (this.#queue.length > 0 && this.#queue[0].position <= now) this.#draw(this.#queue.shift());
+      const due = now + HALF_REFRESH_MS;
+      while (this.#queue.length > 1 && this.#queue[1].position <= due) this.#drop();
+      if (this.#queue.length > 0 && this.#queue[0].position <= due) this.#draw(this.#queue.shift());
     }
     if (this.#queue.length > 0) this.#request = requestAnimationFrame(() => this.#paint());
   }

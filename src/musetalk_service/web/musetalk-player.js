@@ -20,8 +20,9 @@
 import { unsupportedReason, WebCodecsDecoder } from "./h264-decoder.js";
 import { FramePresenter } from "./frame-presenter.js";
 import { LiveStats } from "./live-stats.js";
-import { closeError, connectError, serverError } from "./player-errors.js";
-import { Resampler } from "./resampler.js";
+import { serverError } from "./player-errors.js";
+import { resample } from "./resampler.js";
+import { SessionSocket } from "./session-socket.js";
 import { SyncedSound } from "./synced-sound.js";
 import * as wire from "./wire.js";
 
@@ -34,15 +35,14 @@ const UNSYNCED_GRACE_MS = 3000;
 export class MuseTalkPlayer extends EventTarget {
   /** Counters and figures, always current; see live-stats.js. */
   stats = new LiveStats();
-  /** The id of the live session, as the server confirmed it; null while there is none. */
-  sessionId = null;
-  /** INIT_SUCCESS.data of the live session. */
+  /** INIT_SUCCESS.data of the live session; null while there is none. */
   info = null;
   state = "offline";
 
   #options;
   #canvas;
-  #socket = null;
+  #session = null;
+  #abandon = () => {};
   #decoder = null;
   #presenter;
   #pending = new Map(); // timestamp -> WireFrame that the decoder has
@@ -79,6 +79,11 @@ export class MuseTalkPlayer extends EventTarget {
     return url.href;
   }
 
+  /** The id of the live session, as the server confirmed it; null while there is none. */
+  get sessionId() {
+    return this.#session?.sessionId ?? null;
+  }
+
   get connected() {
     return this.sessionId !== null;
   }
@@ -102,57 +107,32 @@ export class MuseTalkPlayer extends EventTarget {
   connect() {
     this.close();
     const reason = unsupportedReason();
+    this.#setState(reason ? "offline" : "connecting");
     if (reason) return Promise.reject(this.#fail({ ...reason, fatal: true }));
-    const began = performance.now();
-    const socket = new WebSocket(this.url);
-    const sessionId = wire.uuid4();
-    socket.binaryType = "arraybuffer";
-    this.#socket = socket;
-    this.#setState("connecting");
     return new Promise((resolve, reject) => {
-      socket.onopen = () => {
-        const { authToken, binary } = this.#options;
-        const data = { user_id: this.userId, video_config: { resolution: "512x512", fps: 25 } };
-        if (authToken) data.auth_token = authToken;
-        if (binary) data.frames = "binary";
-        socket.send(JSON.stringify({ type: "INIT", session_id: sessionId, data }));
-      };
-      socket.onmessage = ({ data }) => {
-        if (socket !== this.#socket) return;
-        if (typeof data !== "string") {
-          this.#received(wire.frameFromBinary(data));
-          return;
-        }
-        const message = JSON.parse(data);
-        if (message.type === "INIT_SUCCESS") {
-          this.#begin(message, performance.now() - began);
-          resolve(this.info);
-        } else {
-          const error = this.#handle(message, data.length);
-          if (error) reject(error); // means something only before INIT_SUCCESS
-        }
-      };
-      socket.onclose = async (event) => {
-        if (socket !== this.#socket) {
-          reject(new Error("closed while connecting"));
-          return;
-        }
-        const hadSession = this.connected;
-        this.#end();
-        const detail = hadSession ? closeError(event) : await connectError(event, this.#options.server);
-        reject(this.#fail(detail));
-        this.#emit("closed", { code: event.code, byClient: false });
-      };
+      this.#abandon = () => reject(new Error("closed while connecting"));
+      this.#session = new SessionSocket(this.url, this.#initData(), {
+        onReady: (data, tookMs) => {
+          this.#begin(data, tookMs);
+          resolve(data);
+        },
+        onFrame: (frame) => this.#received(frame),
+        onMessage: (message) => this.#handle(message),
+        onError: (detail) => {
+          if (detail.fatal) this.#end();
+          reject(this.#fail(detail)); // means something only before INIT_SUCCESS
+        },
+        onEnd: (code) => this.#emit("closed", { code, byClient: false }),
+      });
     });
   }
 
   /** Ends the session politely; nothing happens where there is none. */
   close() {
-    const socket = this.#socket;
-    if (socket === null) return;
-    if (this.connected) this.#send("CLOSE", {});
+    if (this.#session === null) return;
+    this.#session.close();
+    this.#abandon();
     this.#end();
-    socket.close(1000);
     this.#emit("closed", { code: 1000, byClient: true });
   }
 
@@ -163,7 +143,7 @@ export class MuseTalkPlayer extends EventTarget {
 
   /** No more live audio for now: the last sounds are rendered without waiting for what could follow. */
   endSpeech() {
-    if (this.connected && this.info.protocol_version) this.#send("END_OF_SPEECH", {});
+    if (this.info?.protocol_version) this.#send("END_OF_SPEECH", {});
   }
 
   /**
@@ -182,7 +162,7 @@ export class MuseTalkPlayer extends EventTarget {
     const audible = await this.#unlockSound();
     if (this.#utterance !== utterance) return false;
     const startMs = this.#sentSamples / 16;
-    const pcm = toSpeech(buffer);
+    const pcm = wire.floatToPcm(resample(mixDown(buffer), buffer.sampleRate, wire.SAMPLE_RATE));
     this.#sound = new SyncedSound(this.audioContext, buffer, this.audioOutput, startMs, () => this.#soundEnded());
     const sound = this.#sound;
     if (audible) this.#presenter.setClock(() => sound.heardMs());
@@ -205,11 +185,18 @@ export class MuseTalkPlayer extends EventTarget {
   /** Barge-in: the sound stops at once, the server drops what it has not shown (it answers INTERRUPTED). */
   interrupt() {
     this.#stopSound(false);
-    if (this.connected) this.#send("INTERRUPT", {});
+    this.#send("INTERRUPT", {});
   }
 
-  #begin({ session_id: sessionId, data }, tookMs) {
-    this.sessionId = sessionId;
+  #initData() {
+    const { authToken, binary } = this.#options;
+    const data = { user_id: this.userId, video_config: { resolution: "512x512", fps: 25 } };
+    if (authToken) data.auth_token = authToken;
+    if (binary) data.frames = "binary"; // servers before 1.2 answer with JSON frames all the same
+    return data;
+  }
+
+  #begin(data, tookMs) {
     this.info = data;
     this.#canvas.width = data.width ?? 512;
     this.#canvas.height = data.height ?? 512;
@@ -226,8 +213,8 @@ export class MuseTalkPlayer extends EventTarget {
   }
 
   #end() {
-    this.#socket = null;
-    this.sessionId = null;
+    this.#session = null;
+    this.info = null;
     clearInterval(this.#statsTimer);
     this.#stopSound(false);
     this.#decoder?.close();
@@ -237,21 +224,10 @@ export class MuseTalkPlayer extends EventTarget {
     this.#setState("offline");
   }
 
-  /** @returns {Error|undefined} what the server complained about */
-  #handle(message, size) {
-    const { type, data } = message;
-    switch (type) {
-      case "VIDEO_FRAME":
-      case "ACTION_FRAME":
-        return this.#received(wire.frameFromJson(message, size));
-      case "STATE_CHANGED":
-        return this.#setState(data.current_state, data.current_video);
-      case "INTERRUPTED":
-        return this.#emit("audio", { phase: "interrupted", ...data });
-      case "ERROR":
-        return this.#fail(serverError(data));
-      default: // replies that need no answer, and what later versions of the protocol add
-    }
+  #handle({ type, data }) {
+    if (type === "STATE_CHANGED") this.#setState(data.current_state, data.current_video);
+    else if (type === "INTERRUPTED") this.#emit("audio", { phase: "interrupted", ...data });
+    // Other replies need no answer, and later versions of the protocol may add some.
   }
 
   #received(frame) {
@@ -303,11 +279,10 @@ export class MuseTalkPlayer extends EventTarget {
 
   #backlogged() {
     const waiting = this.#sentSamples / 16 - Math.max(this.#playedMs, this.#sound?.startMs ?? 0);
-    return waiting > MAX_BACKLOG_MS || this.#socket.bufferedAmount > MAX_SOCKET_BACKLOG;
+    return waiting > MAX_BACKLOG_MS || this.#session.bufferedAmount > MAX_SOCKET_BACKLOG;
   }
 
   #sendAudio(samples, live) {
-    if (!this.connected) return;
     const chunk = {
       format: "pcm_s16le",
       sample_rate: wire.SAMPLE_RATE,
@@ -315,7 +290,8 @@ export class MuseTalkPlayer extends EventTarget {
       duration_ms: Math.round(samples.length / 16),
       data: wire.toBase64(wire.pcmBytes(samples)),
     };
-    this.#send("GENERATE", { audio_chunk: chunk, video_state: { type: "speaking", base_video: "speaking_0" } });
+    const videoState = { type: "speaking", base_video: "speaking_0" };
+    if (!this.#send("GENERATE", { audio_chunk: chunk, video_state: videoState })) return;
     this.#sentSamples += samples.length;
     if (live) this.stats.sentLive(this.#sentSamples / 16);
   }
@@ -363,8 +339,7 @@ export class MuseTalkPlayer extends EventTarget {
   }
 
   #send(type, data) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    this.#socket.send(JSON.stringify({ type, session_id: this.sessionId, data }));
+    return this.#session?.send(type, data) ?? false;
   }
 
   #setState(state, video) {
@@ -383,21 +358,14 @@ export class MuseTalkPlayer extends EventTarget {
   }
 }
 
-/** @param {AudioBuffer} buffer @returns {Int16Array} the mean of its channels at 16 kHz */
-function toSpeech(buffer) {
+/** @param {AudioBuffer} buffer @returns {Float32Array} the mean of its channels */
+function mixDown(buffer) {
   const mono = new Float32Array(buffer.length);
   for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
     const samples = buffer.getChannelData(channel);
     for (let at = 0; at < mono.length; at++) mono[at] += samples[at] / buffer.numberOfChannels;
   }
-  if (buffer.sampleRate === wire.SAMPLE_RATE) return wire.floatToPcm(mono);
-  const resampler = new Resampler(buffer.sampleRate, wire.SAMPLE_RATE);
-  const head = resampler.push(mono);
-  const tail = resampler.flush();
-  const speech = new Float32Array(head.length + tail.length);
-  speech.set(head);
-  speech.set(tail, head.length);
-  return wire.floatToPcm(speech);
+  return mono;
 }
 
 function sleep(ms) {

@@ -31,13 +31,12 @@ export function closeError({ code, reason }) {
  * Why no session came about. A browser does not tell a refused handshake (HTTP 503) from an unreachable
  * server, so this asks the server's health address.
  * @param {CloseEvent} event
- * @param {string} server base address
+ * @param {string} address the WebSocket's
  */
-export async function connectError({ code, reason }, server) {
+export async function connectError({ code, reason }, address) {
   if (CLOSE_CODES[code]) return { ...CLOSE_CODES[code], fatal: true };
   if (reason) return closeError({ code, reason });
-  const url = new URL("health", server);
-  url.protocol = url.protocol.replace(/^ws/, "http");
+  const url = new URL(address.replace(/^ws/, "http").replace(/musetalk\/v1\/ws\/.*$/, "health"));
   try {
     await fetch(url, { cache: "no-store" });
   } catch {
