@@ -10,6 +10,7 @@ little. A blink closes faster than it opens. Gestures move along minimum-jerk pa
 1985), which start and stop with zero velocity and acceleration.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -116,7 +117,7 @@ def _keyed(frames: int, *keys: tuple[int, float]) -> _Curve:
     """Minimum-jerk path through (frame, value); constant before the first and after the last."""
     curve = np.full(frames, keys[0][1], dtype=np.float64)
     index = np.arange(frames)
-    for (start, here), (end, there) in zip(keys, keys[1:], strict=False):
+    for (start, here), (end, there) in itertools.pairwise(keys):
         t = np.clip((index - start) / (end - start), 0.0, 1.0)
         curve += (there - here) * t**3 * (10.0 - 15.0 * t + 6.0 * t**2)
     return curve

@@ -69,5 +69,5 @@ def test_speaking_is_livelier_than_idle() -> None:
 
 
 def test_unknown_name_lists_the_allowed_ones() -> None:
-    with pytest.raises(KeyError, match="idle_0.*action_2"):
+    with pytest.raises(KeyError, match=r"idle_0.*action_2"):
         make_clip("idle_9")

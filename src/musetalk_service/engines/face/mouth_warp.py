@@ -1,0 +1,167 @@
+"""The warp of the lower face: two layers, one that belongs to the skull and one to the jaw.
+
+Both layers are thin-plate warps driven by the same skin; the upper one carries the upper lip, the
+lower one the lower lip. Where the lips part, the layers come apart, and the picture switches from
+one to the other along the seam. Flows are blended there, never colours, so nothing shows twice.
+"""
+
+from typing import Final, cast
+
+import cv2
+import numpy as np
+
+from musetalk_service.engines.face.closed_mouth import ClosedMouth
+from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
+from musetalk_service.engines.face.landmarks import (
+    CHEEKS,
+    CHIN,
+    CHIN_TIP,
+    CORNERS,
+    EYE_LEVEL,
+    JAW_LINE,
+    LOWER_INNER,
+    LOWER_OUTER,
+    NOSE,
+    SIZE,
+    UPPER_FACE,
+    UPPER_INNER,
+    UPPER_OUTER,
+    Face,
+    FloatArray,
+)
+from musetalk_service.engines.face.mouth_shape import FIELDS, LIPS, LipShape, MouthShaper
+
+_STEP: Final = 4
+"""Pixels between the nodes of the flow: a third of a lip's height."""
+_INVERSIONS: Final = 4
+_SEAM: Final = 0.35
+"""Half width in pixels of the change from one layer to the other, between the corners."""
+_WIDENING: Final = 0.9
+"""Growth of that half width per pixel beyond the corners."""
+
+
+class MouthWarp:
+    """Maps from the pixels of the mouth region to where in the texture they come from."""
+
+    def __init__(self, face: Face, closed: ClosedMouth, shaper: MouthShaper) -> None:
+        points = face.points
+        jaw = points[list(JAW_LINE)]
+        margin = 0.12 * face.eye_distance
+        left = max(0, int(jaw[:, 0].min() - margin))
+        right = min(SIZE, int(jaw[:, 0].max() + margin) + 1)
+        top = max(0, int(points[EYE_LEVEL, 1]))
+        bottom = min(SIZE, int(points[CHIN_TIP, 1] + 0.75 * face.lower_height) + 1)
+        self.box = (left, top, right, bottom)
+        """Left, top, right, bottom of the region in pixels; nothing outside moves."""
+        self._lattice = lattice = Lattice(left, top, right - left, bottom - top, _STEP)
+        self._prepare(closed.source, shaper)
+        rows, cols = lattice.rows, lattice.cols
+        base = np.mgrid[0 : 2 * rows, 0:cols].astype(np.float32)
+        self._base_x, self._base_y = base[1].copy(), base[0].copy()
+        self._node_x = np.tile(lattice.x, (2, 1)).astype(np.float32)
+        self._node_y = np.tile(lattice.y, (2, 1)).astype(np.float32)
+        self._columns = np.arange(left, right, dtype=np.float64)
+        self._pixel_rows = np.arange(top, bottom, dtype=np.float32)[:, None]
+        self._seam_y = np.interp(
+            lattice.x[0], closed.source[list(UPPER_INNER), 0], closed.source[list(UPPER_INNER), 1]
+        )
+
+    def _prepare(self, source: FloatArray, shaper: MouthShaper) -> None:
+        """Flow of every node per lip point and per skin field."""
+        lattice = self._lattice
+        left, top, right, bottom = self.box
+        neck, neck_weights = shaper.neck()
+        ring = [
+            spot
+            for t in np.linspace(0.0, 1.0, 7)
+            for spot in (
+                (left + t * (right - left), top),
+                (left + t * (right - left), bottom),
+                (left, top + t * (bottom - top)),
+                (right, top + t * (bottom - top)),
+            )
+        ]
+        still = np.unique(np.array(ring, dtype=np.float64), axis=0)
+        lips = {*UPPER_OUTER, *UPPER_INNER, *LOWER_OUTER, *LOWER_INNER}
+        shared = sorted({*JAW_LINE, *CHEEKS, *NOSE, *UPPER_FACE} - lips)
+        layers = (
+            (shared, sorted({*UPPER_OUTER, *UPPER_INNER} - set(CORNERS))),
+            (sorted({*shared, *CHIN} - lips), sorted({*LOWER_OUTER, *LOWER_INNER} - set(CORNERS))),
+        )
+        count = lattice.rows * lattice.cols
+        lip_basis = np.zeros((2, count, len(LIPS)))
+        field_flow = np.zeros((2, count, 2, FIELDS))
+        # Zero at the rim of the region, in full from two nodes inside on.
+        inside = np.minimum.reduce(
+            [lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y]
+        )
+        fade = np.clip(inside / (2.0 * _STEP), 0.0, 1.0).ravel()
+        for layer, (skin, own) in enumerate(layers):
+            moving = [*CORNERS, *own]
+            points = np.vstack([source[moving], source[skin], neck, still])
+            basis = thin_plate_basis(points, lattice.nodes()) * fade[:, None]
+            lip_basis[layer][:, [LIPS.index(i) for i in moving]] = basis[:, : len(moving)]
+            fields = shaper.fields(np.vstack([source[skin], neck]))
+            fields[:, len(skin) :] = 0.0
+            fields[0, len(skin) :, 1] = 0.9 * neck_weights
+            part = basis[:, len(moving) : len(moving) + fields.shape[1]]
+            field_flow[layer] = np.einsum("np,fpd->ndf", part, fields)
+        self._lip_basis = lip_basis.reshape(2 * count, len(LIPS)).astype(np.float32)
+        self._field_flow = field_flow.reshape(4 * count, FIELDS).astype(np.float32)
+
+    def flow(self, shape: LipShape) -> Flow:
+        """Forward flow of both layers at the nodes: (2, rows, cols, 2) pixels, upper layer first."""
+        skin = (self._field_flow @ shape.fields.astype(np.float32)).reshape(-1, 2)
+        skin += self._lip_basis @ shape.lips.astype(np.float32)
+        return cast(Flow, skin.reshape(2, self._lattice.rows, self._lattice.cols, 2))
+
+    def maps(self, shape: LipShape) -> tuple[Flow, Flow]:
+        """Where each pixel of the region comes from.
+
+        Returns:
+            x and y in picture pixels, each (height, width) float32.
+        """
+        lattice = self._lattice
+        forward = self.flow(shape).reshape(2 * lattice.rows, lattice.cols, 2)
+        # The inverse solves v(y) = u(y - v(y)); both layers at once, one above the other.
+        backward = forward
+        for _ in range(_INVERSIONS):
+            step_x = self._base_x - backward[..., 0] * (1.0 / _STEP)
+            step_y = self._base_y - backward[..., 1] * (1.0 / _STEP)
+            backward = cv2.remap(
+                forward, step_x, step_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            ).astype(np.float32, copy=False)
+        planes = np.empty((2, 2, lattice.rows, lattice.cols), np.float32)
+        planes[0] = (self._node_x - backward[..., 0]).reshape(2, lattice.rows, lattice.cols)
+        planes[1] = (self._node_y - backward[..., 1]).reshape(2, lattice.rows, lattice.cols)
+        full = lattice.enlarge(planes.reshape(4, lattice.rows, lattice.cols))
+        share = self._upper_share(shape)
+        x = full[0] - full[1]
+        x *= share
+        x += full[1]
+        y = full[2] - full[3]
+        y *= share
+        y += full[3]
+        return x, y
+
+    def _upper_share(self, shape: LipShape) -> Flow:
+        """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
+        middle = 0.5 * (shape.upper + shape.lower)
+        seam = np.interp(self._columns, middle[:, 0], middle[:, 1])
+        outside = np.maximum(np.maximum(middle[0, 0] - self._columns, self._columns - middle[-1, 0]), 0.0)
+        slope = 0.5 / (_SEAM + _WIDENING * outside)
+        offset = (0.5 + seam * slope).astype(np.float32)
+        share = offset - self._pixel_rows * slope.astype(np.float32)
+        return cast(Flow, np.clip(share, 0.0, 1.0, out=share))
+
+    def smallest_stretch(self, shape: LipShape) -> float:
+        """Least Jacobian determinant of the visible flow: 1 where nothing moves, negative at a fold."""
+        flow = self.flow(shape).astype(np.float64)
+        below = self._lattice.y - self._seam_y
+        worst = 1.0
+        for layer, visible in zip(flow, (below < _STEP, below > -_STEP), strict=True):
+            dx_dy, dx_dx = np.gradient(layer[..., 0], _STEP)
+            dy_dy, dy_dx = np.gradient(layer[..., 1], _STEP)
+            determinant = (1.0 + dx_dx) * (1.0 + dy_dy) - dx_dy * dy_dx
+            worst = min(worst, float(determinant[visible].min()))
+        return worst

@@ -1,0 +1,114 @@
+"""One portrait, any pose, any mouth: a picture.
+
+The mouth region is warped and its opening painted, then gaze and lids, then the whole head is moved.
+What is neutral is skipped, so a neutral face is the portrait itself, bit for bit.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.engines.face.closed_mouth import close_mouth
+from musetalk_service.engines.face.eyes import Eyes
+from musetalk_service.engines.face.head import Head
+from musetalk_service.engines.face.inner_mouth import InnerMouth
+from musetalk_service.engines.face.landmarks import SIZE, Face
+from musetalk_service.engines.face.mouth_shape import MouthShaper
+from musetalk_service.engines.face.mouth_warp import MouthWarp
+from musetalk_service.models.face import REST, Mouth, Pose
+
+_LEAST_STRETCH: Final = 0.15
+"""Smallest allowed Jacobian determinant of the warp; at 0 skin would fold over."""
+_EXTREMES: Final = (
+    (Mouth(jaw=1.0, lower_drop=1.0, upper_raise=1.0), 0.0),
+    (Mouth(jaw=1.0, wide=1.0, lower_drop=1.0, upper_raise=1.0), 1.0),
+    (Mouth(jaw=1.0, round=1.0, lower_drop=1.0, upper_raise=1.0), 0.0),
+    (Mouth(jaw=1.0, round=1.0), 1.0),
+    (Mouth(round=1.0), 1.0),
+    (Mouth(press=1.0, round=1.0), 0.0),
+    (Mouth(press=1.0, wide=1.0), 1.0),
+    (Mouth(jaw=1.0, press=1.0), 0.0),
+    (Mouth(jaw=1.0, tuck=1.0, upper_raise=1.0), 0.0),
+    (Mouth(tuck=1.0, press=1.0, wide=1.0), 1.0),
+    (Mouth(wide=1.0, upper_raise=1.0, lower_drop=1.0), 1.0),
+)
+"""Mouths and smiles that bend the skin the most."""
+
+
+class FaceRenderer:
+    """Draws one portrait. Rendering has no state: the same pose and mouth give the same picture."""
+
+    def __init__(self, portrait: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
+        """Prepare a portrait, which takes a few tenths of a second.
+
+        Args:
+            portrait: (512, 512, 3) BGR, an upright, frontal face about half the picture high.
+            landmarks: (478, 3) pixels, MediaPipe Face Mesh order; the third is depth, nearer is less.
+
+        Raises:
+            ValueError: wrong shape or type, or landmarks that are not those of such a face.
+        """
+        if portrait.shape != (SIZE, SIZE, 3) or portrait.dtype != np.uint8:
+            raise ValueError(
+                f"the portrait must be ({SIZE}, {SIZE}, 3) uint8, not {portrait.shape} {portrait.dtype}"
+            )
+        face = Face.measure(landmarks)
+        closed = close_mouth(portrait, face)
+        self._portrait = portrait.copy()
+        self._texture = closed.texture
+        self._shaper = MouthShaper(face, closed)
+        self._warp = MouthWarp(face, closed, self._shaper)
+        self._inner = InnerMouth(portrait, face, closed, self._shaper.centre)
+        self._eyes = Eyes(portrait, face)
+        self._head = Head(face)
+        self._always_warped = closed.is_open
+        self._gain = self._bearable_gain()
+
+    def render(self, pose: Pose, mouth: Mouth) -> NDArray[np.uint8]:
+        """Draw a frame.
+
+        Args:
+            pose: head, eyes, shoulders and smile; out-of-range values are limited.
+            mouth: the speaking mouth; out-of-range values are limited.
+
+        Returns:
+            (512, 512, 3) BGR, a new array. A portrait with shut lips comes back unchanged for
+            neutral inputs.
+        """
+        picture: NDArray[np.uint8] = self._portrait.copy()
+        if self._always_warped or pose.smile > 0.0 or mouth != REST:
+            self._draw_mouth(picture, mouth, pose.smile)
+        if pose.gaze_x or pose.gaze_y:
+            self._eyes.look(picture, pose.gaze_x, pose.gaze_y)
+        # The upper lid follows the eye down.
+        closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
+        if closure > 0.0:
+            self._eyes.close(picture, closure)
+        if self._head.moves(pose):
+            return self._head.move(picture, pose)
+        return picture
+
+    def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
+        """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""
+        return self._warp.smallest_stretch(self._shaper.shape(mouth, smile, self._gain))
+
+    def _draw_mouth(self, picture: NDArray[np.uint8], mouth: Mouth, smile: float) -> None:
+        shape = self._shaper.shape(mouth, smile, self._gain)
+        x, y = self._warp.maps(shape)
+        left, top, right, bottom = self._warp.box
+        picture[top:bottom, left:right] = cv2.remap(
+            self._texture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        self._inner.paint(picture, shape, mouth)
+
+    def _bearable_gain(self) -> float:
+        """The largest share of the full movement that folds no skin of this portrait."""
+        gain = 1.0
+        for mouth, smile in _EXTREMES:
+            while gain > 0.3:
+                if self._warp.smallest_stretch(self._shaper.shape(mouth, smile, gain)) > _LEAST_STRETCH:
+                    break
+                gain -= 0.05
+        return gain
