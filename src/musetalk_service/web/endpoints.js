@@ -17,6 +17,9 @@ import { MuseTalkPlayer } from
   "${base}/static/musetalk-player.js";
 
 const player = new MuseTalkPlayer(document.querySelector("#face"));
+player.addEventListener("error", ({ detail }) => {
+  console.warn(detail.message, detail.hint);
+});
 await player.connect(); // the idle face appears
 
 document.querySelector("#say").onclick = async () => {
@@ -41,7 +44,8 @@ with connect("${socket}/musetalk/v1/ws/demo_user") as ws:
             "format": "pcm_s16le", "sample_rate": 16000,
             "channels": 1, "duration_ms": 40,
             "data": base64.b64encode(pcm[at:at + 1280]).decode()},
-            video_state={"type": "speaking", "base_video": "speaking_0"})
+            video_state={"type": "speaking",
+                         "base_video": "speaking_0"})
     with open("face.h264", "wb") as video:  # ffplay face.h264
         for message in ws:
             data = json.loads(message)["data"]

@@ -6,8 +6,8 @@
  * Shared by the page (whole files) and the microphone's AudioWorklet (128 samples at a time).
  */
 
-const ZERO_CROSSINGS = 16; // each side of the kernel: a transition band of about a tenth of Nyquist
-const ROLL_OFF = 0.92; // cut-off as a part of the lower Nyquist frequency
+const ZERO_CROSSINGS = 24; // each side of the kernel: the transition band is about a tenth of Nyquist wide
+const ROLL_OFF = 0.94; // cut-off as a part of the lower Nyquist frequency
 const KAISER_BETA = 8; // about 80 dB of stop-band attenuation
 const MAX_PHASES = 1024; // for rates without a small common ratio the phase is rounded to 1/1024
 
