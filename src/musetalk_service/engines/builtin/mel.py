@@ -1,0 +1,139 @@
+"""Streaming causal log-mel front end, and the running normalisation that makes it level independent.
+
+Frames are 25 ms long, 10 ms apart; frame k is centred on sample 160 k + 80. Training uses these very
+functions, so that what the network learned from is what it hears. All state is in immutable tuples:
+to try something out without committing it, call a function and drop the state that it returns.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+HOP = 160
+WINDOW = 400
+BANDS = 40
+LEFT_PAD = WINDOW // 2 - HOP // 2
+"""Samples of a frame that lie before its own 10 ms."""
+REACH = WINDOW - LEFT_PAD
+"""Samples after 160 k that frame k needs."""
+
+_FFT_SIZE = 512
+_LOWEST_HZ, _HIGHEST_HZ = 60.0, 7600.0
+_POWER_FLOOR = 1e-6  # about -82 dBFS of white noise: 16-bit rounding noise stays below it
+_PRE_EMPHASIS = np.float32(0.97)
+
+_QUIETEST_PEAK = -7.6  # mean log power; speech of about -55 dBFS RMS
+_PEAK_DECAY = 0.0069  # nepers of power a frame: 3 dB a second
+_ACTIVE_RANGE = 2.53  # 11 dB: frames this near to the peak count as speech for the mean
+_JUMP = 1.4  # 6 dB above the peak: a new source, so learn its spectrum quickly
+_FAST, _SLOW = 20.0, 300.0  # frames that the running mean spans at first, and in the long run
+_SCALE = 2.5
+_CLIP = 3.0
+
+
+@functools.cache
+def mel_matrix() -> NDArray[np.float32]:
+    """Triangular filters on the HTK mel scale, shape (257, 40), peak 1 (O'Shaughnessy, 1987)."""
+
+    def mel(hz: float) -> float:
+        return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+    edges = 700.0 * (10.0 ** (np.linspace(mel(_LOWEST_HZ), mel(_HIGHEST_HZ), BANDS + 2) / 2595.0) - 1.0)
+    bins = np.arange(_FFT_SIZE // 2 + 1) * (SAMPLE_RATE / _FFT_SIZE)
+    rising = (bins[:, None] - edges[None, :-2]) / np.diff(edges)[None, :-1]
+    falling = (edges[None, 2:] - bins[:, None]) / np.diff(edges)[None, 1:]
+    # A low band is narrower than one FFT bin; a small floor of width keeps every band alive.
+    matrix: NDArray[np.float32] = np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    for band in np.flatnonzero(matrix.sum(axis=0) < 0.5):
+        centre = edges[band + 1] * _FFT_SIZE / SAMPLE_RATE
+        low = int(centre)
+        matrix[low, band], matrix[low + 1, band] = low + 1 - centre, centre - low
+    return matrix
+
+
+@functools.cache
+def _hann() -> NDArray[np.float32]:
+    window: NDArray[np.float32] = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    return window
+
+
+class MelState(NamedTuple):
+    """Samples that the next frames still need."""
+
+    tail: NDArray[np.float32]
+    """Pre-emphasised samples from the next frame's start to the last one pushed, shape (n,)."""
+    last: np.float32
+    """The last raw sample, for the pre-emphasis."""
+
+
+def initial_mel() -> MelState:
+    """The state before the first sample: silence."""
+    return MelState(np.zeros(LEFT_PAD, np.float32), np.float32(0.0))
+
+
+def log_mel(state: MelState, samples: NDArray[np.float32]) -> tuple[MelState, NDArray[np.float32]]:
+    """Take `samples` (n,), in -1..1 at 16 kHz; return the state and the new frames (m, 40), natural log."""
+    if samples.size == 0:
+        return state, np.zeros((0, BANDS), np.float32)
+    previous = np.concatenate((np.atleast_1d(state.last), samples[:-1]))
+    tail = np.concatenate((state.tail, samples - _PRE_EMPHASIS * previous))
+    count = max(0, (tail.size - WINDOW) // HOP + 1)
+    if count == 0:
+        return MelState(tail, samples[-1]), np.zeros((0, BANDS), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(tail, WINDOW)[: (count - 1) * HOP + 1 : HOP] * _hann()
+    spectrum = np.fft.rfft(frames, _FFT_SIZE, axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    mel: NDArray[np.float32] = np.log(power @ mel_matrix() + np.float32(_POWER_FLOOR))
+    return MelState(tail[count * HOP :].copy(), samples[-1]), mel
+
+
+class LevelState(NamedTuple):
+    """What the normalisation knows of the voice."""
+
+    mean: NDArray[np.float32]
+    """Running mean of the active frames, shape (40,)."""
+    span: float
+    """Frames that the mean spans; 0 before the first active frame."""
+    peak: float
+    """Slowly decaying peak of the frames' mean log power."""
+
+
+@functools.cache
+def _speech_shape() -> NDArray[np.float32]:
+    """A typical voice's pre-emphasised log spectrum about its mean: the guess before anything is heard."""
+    x = np.linspace(-1.0, 1.0, BANDS)
+    shape = 1.0 - 1.5 * x * x - 0.6 * x
+    result: NDArray[np.float32] = (shape - shape.mean()).astype(np.float32)
+    return result
+
+
+def initial_level() -> LevelState:
+    """The state before anything is heard."""
+    return LevelState(_speech_shape() + np.float32(_QUIETEST_PEAK), 0.0, _QUIETEST_PEAK)
+
+
+def normalise(state: LevelState, frames: NDArray[np.float32]) -> tuple[LevelState, NDArray[np.float32]]:
+    """Subtract the running mean of the active frames so far from `frames` (t, 40); values in -3..3.
+
+    Frame by frame, so that a voice's level and a microphone's colour drop out within half a second.
+    """
+    mean, span, peak = state
+    result = np.empty_like(frames)
+    levels: list[float] = frames.mean(axis=1).tolist()
+    for index, level in enumerate(levels):
+        peak = max(peak - _PEAK_DECAY, _QUIETEST_PEAK)
+        if level > max(peak - _ACTIVE_RANGE, _QUIETEST_PEAK):
+            if span == 0.0:
+                mean = _speech_shape() + np.float32(level)
+            elif level > peak + _JUMP:
+                span = min(span, _FAST)
+            span = min(max(span + 1.0, _FAST), _SLOW)
+            mean = mean + (frames[index] - mean) * np.float32(1.0 / span)
+            peak = max(peak, level)
+        np.subtract(frames[index], mean, out=result[index])
+    result *= np.float32(1.0 / _SCALE)
+    np.clip(result, -_CLIP, _CLIP, out=result)
+    return LevelState(mean, span, peak), result

@@ -1,0 +1,154 @@
+"""One session's mouth: 16 kHz speech in, the mouth of any instant out, 107.5 ms of look-ahead."""
+
+from collections import deque
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.engines.builtin import mel
+from musetalk_service.engines.builtin.mouth_table import CLASSES, SILENCE, to_mouth
+from musetalk_service.engines.builtin.network import STACK, MouthNetwork, load_network
+from musetalk_service.models.face import REST, Mouth
+
+__all__ = ["LOOK_AHEAD_STEPS", "MouthNetwork", "MouthStream", "load_network"]
+
+LOOK_AHEAD_STEPS = 4
+"""Steps of 20 ms that the network waits before it judges a frame."""
+
+_STEP = STACK * mel.HOP
+_LAG = LOOK_AHEAD_STEPS * STACK
+_KEPT_FRAMES = 8  # frames kept before the one that was asked for
+_PIECE = mel.SAMPLE_RATE // 2  # samples processed at once, at most
+_REST_AFTER = mel.SAMPLE_RATE // 2  # so long after the last sample the mouth is at rest in any case
+_KERNEL = np.array([0.26, 0.48, 0.26], np.float32)  # Gaussian, sigma 9 ms: closures survive it
+_KERNEL.flags.writeable = False
+_SILENT = np.zeros((1, len(CLASSES)), np.float32)
+_SILENT[0, SILENCE] = 1.0
+_SILENT.flags.writeable = False
+
+
+class _State:
+    """What the network has made of the samples up to some position. Arrays are replaced, never written."""
+
+    __slots__ = ("first", "frames", "hidden", "level", "levels", "mel", "posteriors")
+
+    def __init__(self, network: MouthNetwork, level: mel.LevelState) -> None:
+        self.mel = mel.initial_mel()
+        self.level = level
+        self.hidden = network.initial()
+        self.frames = np.zeros((0, mel.BANDS), np.float32)
+        """Normalised frames that wait for their pair, at most one."""
+        self.first = -_LAG
+        """Index of the first frame in `posteriors` and in `levels`."""
+        self.posteriors = np.zeros((0, len(CLASSES)), np.float32)
+        self.levels = np.zeros(_LAG, np.float32)
+        """Mean of each normalised frame; runs the look-ahead further than `posteriors`."""
+
+    def copy(self) -> "_State":
+        """Return a state that goes on by itself."""
+        other = object.__new__(_State)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def feed(self, network: MouthNetwork, samples: NDArray[np.float32]) -> None:
+        """Take samples (n,) in -1..1."""
+        self.mel, frames = mel.log_mel(self.mel, samples)
+        self.level, frames = mel.normalise(self.level, frames)
+        frames = np.concatenate((self.frames, frames))
+        whole = len(frames) // STACK * STACK
+        self.frames = frames[whole:]
+        if whole:
+            self.hidden, posteriors = network.run(self.hidden, frames[:whole])
+            self.posteriors = np.concatenate((self.posteriors, posteriors))
+            self.levels = np.concatenate((self.levels, frames[:whole].mean(axis=1)))
+
+    def forget(self, before: int) -> None:
+        """Drop the frames before index `before`."""
+        surplus = min(before - self.first, len(self.posteriors))
+        if surplus > 0:
+            self.posteriors, self.levels = self.posteriors[surplus:], self.levels[surplus:]
+            self.first += surplus
+
+    def window(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Posteriors of frames `start` to `stop`; silence before the first sample."""
+        silent = max(0, min(stop, 0) - start)
+        rows = self.posteriors[start + silent - self.first : stop - self.first]
+        return np.concatenate((np.repeat(_SILENT, silent, axis=0), rows))
+
+
+class MouthStream:
+    """The mouth that one stream of speech makes. Not thread-safe.
+
+    Samples wait in a queue till a mouth needs them, so that the work is spread evenly over the frames; what
+    has been used is dropped. Memory is the queue and some 30 kB.
+    """
+
+    LOOK_AHEAD_SAMPLES: ClassVar[int] = (LOOK_AHEAD_STEPS + 1) * _STEP + mel.REACH - mel.HOP
+    """Samples after a position that its exact mouth needs; off the 20 ms grid up to 240 more."""
+
+    def __init__(self, network: MouthNetwork) -> None:
+        """Start at position 0. ValueError for a network of another look-ahead."""
+        if network.look_ahead != LOOK_AHEAD_STEPS:
+            raise ValueError(f"the network looks {network.look_ahead} steps ahead, not {LOOK_AHEAD_STEPS}")
+        self._network = network
+        self._origin = 0
+        self._pushed = 0
+        self._queue: deque[NDArray[np.int16]] = deque()
+        self._state = _State(network, mel.initial_level())
+        self._fed = 0
+
+    @property
+    def pushed(self) -> int:
+        """The position after the last pushed sample."""
+        return self._pushed
+
+    def push(self, pcm: NDArray[np.int16]) -> None:
+        """Append speech: 16 kHz mono, shape (n,), any length."""
+        if pcm.ndim != 1 or pcm.dtype != np.int16:
+            raise ValueError("speech must be a one-dimensional array of int16")
+        if pcm.size:
+            self._queue.append(pcm.copy())
+            self._pushed += pcm.size
+
+    def mouth_at(self, position: int) -> Mouth:
+        """Return the mouth at `position`, in samples since the stream began; ask in non-decreasing order.
+
+        What has not been pushed yet counts as silence, for this answer only.
+        """
+        if position < self._origin or position >= self._pushed + _REST_AFTER:
+            return REST
+        # Frame k is centred on sample 160 k + 80: the instant lies between frames low and low + 1.
+        offset = position - self._origin - mel.HOP // 2
+        low = offset // mel.HOP
+        weight = offset / mel.HOP - low
+        step = (low + 2) // STACK + LOOK_AHEAD_STEPS
+        needed = self._origin + step * _STEP + _STEP - mel.HOP + mel.REACH
+        self._feed_queue(min(needed, self._pushed))
+        self._state.forget(low - _KEPT_FRAMES)
+        state = self._state
+        if needed > self._fed:
+            state = state.copy()
+            state.feed(self._network, np.zeros(needed - self._fed, np.float32))
+        around = state.window(low - 1, low + 3)
+        smooth = (1.0 - weight) * (_KERNEL @ around[:3]) + weight * (_KERNEL @ around[1:])
+        at = low - state.first
+        level = (1.0 - weight) * float(state.levels[at]) + weight * float(state.levels[at + 1])
+        return to_mouth(smooth.astype(np.float32), around, level)
+
+    def reset(self, position: int) -> None:
+        """Forget everything queued; the next pushed sample has this position. The voice's level is kept."""
+        self._origin = self._pushed = self._fed = position
+        self._queue.clear()
+        self._state = _State(self._network, self._state.level)
+
+    def _feed_queue(self, until: int) -> None:
+        """Run the network up to position `until`, all of which has been pushed."""
+        while self._fed < until:
+            piece = self._queue.popleft()
+            size = min(piece.size, until - self._fed, _PIECE)
+            if size < piece.size:
+                self._queue.appendleft(piece[size:])
+            self._state.feed(self._network, piece[:size].astype(np.float32) / np.float32(32768.0))
+            self._fed += size

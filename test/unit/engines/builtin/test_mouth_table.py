@@ -1,0 +1,59 @@
+"""The class table and its gates."""
+
+import numpy as np
+import pytest
+
+from musetalk_service.engines.builtin.mouth_table import APERTURE, CLASSES, TABLE, to_mouth
+from musetalk_service.models.face import REST, Mouth
+
+
+def _rows(*weighted: tuple[str, float]) -> np.ndarray:
+    row = np.zeros(len(CLASSES), np.float32)
+    for name, weight in weighted:
+        row[CLASSES.index(name)] = weight
+    return row
+
+
+def _held(name: str) -> Mouth:
+    row = _rows((name, 1.0))
+    return to_mouth(row, np.tile(row, (4, 1)), 0.0)
+
+
+def test_the_table_is_complete_and_in_range() -> None:
+    assert TABLE.shape == (27, len(Mouth._fields))
+    assert TABLE.min() >= 0 and TABLE.max() <= 1
+
+
+def test_silence_is_exactly_rest() -> None:
+    assert _held("sil") == REST
+    nearly = _rows(("sil", 0.95), ("aa", 0.05))
+    assert to_mouth(nearly, np.tile(nearly, (4, 1)), 0.0) == REST
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in ("pbm", "fv")])
+def test_a_held_class_shows_its_row(name: str) -> None:
+    np.testing.assert_allclose(_held(name), TABLE[CLASSES.index(name)], atol=1e-6)
+
+
+def test_bilabials_press_and_labiodentals_tuck() -> None:
+    assert _held("pbm").press == 1 and _held("pbm").jaw == 0
+    assert _held("fv").tuck == 1 and _held("fv").teeth_upper == 1 and _held("fv").press == 0
+
+
+def test_a_closure_in_one_frame_of_four_still_closes() -> None:
+    vowel, closed = _rows(("aa", 1.0)), _rows(("aa", 0.15), ("pbm", 0.85))
+    mouth = to_mouth(0.7 * vowel + 0.3 * closed, np.stack((vowel, vowel, closed, vowel)), 0.0)
+    assert mouth.press == 1 and mouth.jaw == 0
+
+
+def test_louder_opens_a_little_wider() -> None:
+    row = _rows(("ae", 1.0))
+    around = np.tile(row, (4, 1))
+    quiet, loud = to_mouth(row, around, -1.5).jaw, to_mouth(row, around, 1.5).jaw
+    assert quiet < loud < 1.6 * quiet
+
+
+def test_vowels_are_ordered_as_lips_are() -> None:
+    opening = dict(zip(CLASSES, TABLE @ APERTURE, strict=True))
+    assert opening["aa"] > opening["eh"] > opening["ey"] > opening["ao"] > opening["uw"] > opening["w"]
+    assert opening["kg"] > opening["r"] and opening["sh"] > opening["uw"]
