@@ -1,0 +1,72 @@
+"""``musetalk-service``: arguments to settings to one command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from musetalk_service import __version__
+from musetalk_service.config import Settings, default_settings, load_settings
+from musetalk_service.errors import ConfigurationError
+from musetalk_service.utils.logs import configure_logging
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except ConfigurationError as error:
+        print(f"musetalk-service: wrong setting: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="musetalk-service", description="A server that makes a face speak, live."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="start the server")
+    serve.add_argument("--host", help="address to listen on (HOST)")
+    serve.add_argument("--port", type=int, help="TCP port (PORT)")
+    serve.add_argument("--workers", type=int, help="engine host processes (WORKERS)")
+    serve.set_defaults(run=_serve)
+
+    openapi = commands.add_parser("openapi", help="print openapi.yaml")
+    openapi.set_defaults(run=_openapi)
+
+    worker = commands.add_parser("worker", help="run one engine host (started by the server)")
+    worker.add_argument("--bus-fd", type=int, required=True, help="inherited socket to the server")
+    worker.set_defaults(run=_worker)
+    return parser
+
+
+# Each command imports what it needs: a host loads no web framework, the server loads no engine early.
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    overrides: dict[str, Any] = {
+        name: value for name in ("host", "port", "workers") if (value := getattr(arguments, name)) is not None
+    }
+    settings = load_settings(**overrides)
+    configure_logging(settings.log_level, settings.log_format)
+    from musetalk_service.server import serve
+
+    serve(settings)
+
+
+def _openapi(_: argparse.Namespace) -> None:
+    from musetalk_service.handlers.openapi import to_yaml
+    from musetalk_service.server import create_app
+
+    sys.stdout.write(to_yaml(create_app(default_settings()).openapi()))
+
+
+def _worker(arguments: argparse.Namespace) -> None:
+    settings = Settings.model_validate_json(sys.stdin.read())
+    configure_logging(settings.log_level, settings.log_format)
+    from musetalk_service.host import run_host
+
+    run_host(settings, arguments.bus_fd)

@@ -1,0 +1,146 @@
+"""The settings: the only reader of the environment.
+
+Names and defaults of the first seven are those of the first releases of this service. Every field
+is an environment variable of the same name in capitals; ``.env`` in the working directory is read
+too, and the environment wins. ``.env.example`` lists them all (a test compares).
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from musetalk_service.errors import ConfigurationError
+
+
+def _default_cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "musetalk-service"
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. Relative paths are relative to the working directory."""
+
+    model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Core: names and defaults are fixed by the documented interface.
+    host: str = Field("0.0.0.0", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
+    model_path: Path = Field(
+        Path("../models"), description="Folder of model checkpoints (none is needed by the built-in engine)."
+    )
+    avatars_dir: Path = Field(Path("../results/v15/avatars"), description="Folder of prepared avatars.")
+    device: Literal["cuda", "cpu"] = Field(
+        "cuda", description="Where GPU engines run; without a GPU the service goes on with the CPU."
+    )
+    use_float16: bool = Field(True, description="Half precision for GPU engines.")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        ["*"],
+        description='Origins of web pages that may use the API and the WebSocket: a JSON list or comma separated; "*" for all.',
+    )
+
+    # Engines and hosts
+    engine: Literal["builtin", "static"] = Field(
+        "builtin", description="Engine of new sessions; static is the last link of every chain."
+    )
+    workers: int = Field(
+        0, ge=0, le=256, description="Engine host processes; 0 is one per spare core, at least one."
+    )
+    engine_retry_s: float = Field(
+        10.0, gt=0, description="Seconds before an engine that failed is tried again."
+    )
+    host_late_limit_ms: int = Field(
+        400, ge=80, description="A host whose frames are later than this loses the session to another."
+    )
+    default_avatar_enabled: bool = Field(
+        True, description="Answer users without a prepared avatar with the default one; else MODEL_NOT_FOUND."
+    )
+    cache_dir: Path = Field(
+        default_factory=_default_cache_dir, description="What is computed once (idle packets) is kept here."
+    )
+
+    # Stream
+    video_crf: int = Field(
+        23, ge=10, le=40, description="x264 constant rate factor; lower is better and bigger."
+    )
+    video_max_kbps: int = Field(1500, ge=100, description="Peak bit rate of the VBV model.")
+    audio_jitter_ms: int = Field(
+        20, ge=0, le=1000, description="Audio held back against network jitter before lips start to move."
+    )
+    speech_end_ms: int = Field(
+        200, ge=0, le=5000, description="Without audio for this long an utterance is over."
+    )
+    outbox_max_frames: int = Field(
+        12,
+        ge=2,
+        le=250,
+        description="Frames waiting for a slow client before frames are dropped up to the next IDR.",
+    )
+
+    # Limits
+    max_sessions: int = Field(500, ge=1, description="WebSocket sessions at once; more get HTTP 503.")
+    max_message_bytes: int = Field(262_144, ge=4096, description="Largest accepted WebSocket message.")
+    audio_backlog_s: float = Field(
+        60.0, gt=0, description="Queued audio per session; a chunk over it is refused whole."
+    )
+    audio_chunk_max_ms: int = Field(1000, ge=40, description="Longest accepted audio chunk.")
+    init_timeout_s: float = Field(10.0, gt=0, description="INIT must come within this time.")
+    idle_timeout_s: float = Field(
+        900.0, ge=0, description="A session without any client message for this long is closed; 0 is never."
+    )
+    shutdown_timeout_s: float = Field(5.0, gt=0, description="Deadline of a graceful shutdown.")
+    retry_after_s: int = Field(5, ge=1, description="Retry-After of an HTTP 503.")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="One line of text or one JSON object per event."
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            text = value.strip()
+            return (
+                json.loads(text)
+                if text.startswith("[")
+                else [part.strip() for part in text.split(",") if part.strip()]
+            )
+        return value
+
+    @field_validator("model_path", "avatars_dir", "cache_dir")
+    @classmethod
+    def _resolve(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def host_count(self) -> int:
+        """Engine hosts to start: the setting, or one per core that the front does not need."""
+        return self.workers or max(1, (os.cpu_count() or 1) - 1)
+
+
+def default_settings() -> Settings:
+    """The defaults, whatever the environment says: for documents that must not depend on it."""
+    return Settings.model_construct()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment and ``.env``; keyword arguments win.
+
+    Raises :class:`ConfigurationError` naming each wrong setting and what is allowed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = (
+            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigurationError("; ".join(lines)) from None
+    except ValueError as error:  # a .env or JSON value that does not parse at all
+        raise ConfigurationError(str(error)) from None

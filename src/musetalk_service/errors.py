@@ -1,0 +1,117 @@
+"""The error tree: every failure says whose fault it is and what each transport answers.
+
+Internals never reach a client: only ``message`` and ``details`` of a :class:`ServiceError` do.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+Detail = str | int | float | bool | None | list[str] | list[dict[str, str]]
+
+
+class ServiceError(Exception):
+    """Base of all errors that may be told to a client.
+
+    ``wire_code`` is the ``code`` of the protocol's ERROR message, ``close_code`` the WebSocket close
+    code when the error ends the connection (RFC 6455 section 7.4), ``http_status`` the status at the
+    handshake or on a REST route.
+    """
+
+    wire_code: ClassVar[str] = "INTERNAL_ERROR"
+    close_code: ClassVar[int] = 1011
+    http_status: ClassVar[int] = 500
+    client_fault: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, /, **details: Detail) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, Detail] = details
+
+
+class InternalError(ServiceError):
+    """Our fault, cause in the log."""
+
+
+class InvalidMessageError(ServiceError):
+    """The message is malformed, unsupported, or not allowed in the session's state."""
+
+    wire_code = "INVALID_MESSAGE"
+    close_code = 1008
+    http_status = 400
+    client_fault = True
+
+
+class InvalidSessionError(ServiceError):
+    """The session id does not belong to this connection, or there is no session yet."""
+
+    wire_code = "INVALID_SESSION"
+    close_code = 1008
+    http_status = 400
+    client_fault = True
+
+
+class ForbiddenOriginError(ServiceError):
+    """The browser page that opens the socket is not one that CORS_ORIGINS allows."""
+
+    wire_code = "INVALID_SESSION"
+    close_code = 1008
+    http_status = 403
+    client_fault = True
+
+
+class ModelNotFoundError(ServiceError):
+    """No such avatar or engine here."""
+
+    wire_code = "MODEL_NOT_FOUND"
+    close_code = 1008
+    http_status = 404
+    client_fault = True
+
+
+class ProcessingError(ServiceError):
+    """Audio or video could not be processed."""
+
+    wire_code = "PROCESSING_ERROR"
+    retryable = True
+
+
+class RateLimitError(ServiceError):
+    """Too much at once; ``details.retry_after_ms`` says when to try again."""
+
+    wire_code = "RATE_LIMIT_EXCEEDED"
+    close_code = 1008
+    http_status = 429
+    client_fault = True
+    retryable = True
+
+
+class AtCapacityError(ServiceError):
+    """All session slots are taken, or the server is draining."""
+
+    wire_code = "RATE_LIMIT_EXCEEDED"
+    close_code = 1013
+    http_status = 503
+    retryable = True
+
+
+class NotImplementedYetError(ServiceError):
+    """The route is part of the interface; its work is not built yet."""
+
+    wire_code = "PROCESSING_ERROR"
+    http_status = 501
+
+
+class EngineError(ServiceError):
+    """An engine failed on a frame; the scheduler falls back to the next in its chain."""
+
+    wire_code = "PROCESSING_ERROR"
+    retryable = True
+
+
+class BusClosedError(Exception):
+    """The other side of the bus is gone. Never told to a client: the front moves the session."""
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong; the message names it and what is allowed."""

@@ -1,0 +1,162 @@
+"""One WebSocket from handshake to close. The protocol is elsewhere; this is its adapter to the socket."""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from musetalk_service.errors import (
+    AtCapacityError,
+    ForbiddenOriginError,
+    InternalError,
+    InvalidMessageError,
+    ServiceError,
+)
+from musetalk_service.handlers.message_handler import MessageHandler
+from musetalk_service.models import messages as wire
+from musetalk_service.models.messages import USER_ID_PATTERN
+from musetalk_service.models.session import State
+from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.session_service import LiveSession, SessionService
+
+log = logging.getLogger(__name__)
+
+_CLOSE_CODES = {"client_request": 1000, "server_shutdown": 1001, "timeout": 1008, "error": 1011}
+"""RFC 6455, section 7.4.1."""
+# What a send to a peer that is gone raises, depending on how far its departure has got.
+_GONE = (WebSocketDisconnect, OSError, RuntimeError)
+
+
+def check_origin(origin: str | None, host: str | None, allowed: Sequence[str]) -> None:
+    """Refuse pages of other origins: CORS does not cover WebSockets (RFC 6455, section 10.2).
+
+    Programs send no Origin and are let in; so is the page that this server itself has served.
+    Raises :class:`ForbiddenOriginError`.
+    """
+    if origin is None or "*" in allowed or origin in allowed:
+        return
+    if host is not None and urlsplit(origin).netloc == host:
+        return
+    raise ForbiddenOriginError("this origin may not use the service", allowed=list(allowed))
+
+
+class ConnectionHandler:
+    """Serves all WebSocket connections."""
+
+    def __init__(
+        self,
+        sessions: SessionService,
+        messages: MessageHandler,
+        metrics: Metrics,
+        *,
+        origins: Sequence[str],
+        max_message_bytes: int,
+        close_timeout_s: float,
+    ) -> None:
+        self._sessions = sessions
+        self._messages = messages
+        self._metrics = metrics
+        self._origins = origins
+        self._max_message_bytes = max_message_bytes
+        self._close_timeout_s = close_timeout_s
+
+    async def serve(self, socket: WebSocket, user_id: str) -> None:
+        """The whole life of a connection; returns when it is over and everything is given back."""
+        try:
+            live = self._admit(socket, user_id)
+        except ServiceError as error:
+            await _refuse(socket, error)
+            return
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await socket.accept()
+            tasks = [
+                asyncio.create_task(self._write(socket, live), name="writer"),
+                asyncio.create_task(self._read(socket, live), name="reader"),
+                asyncio.create_task(_wait(live.ended), name="ended"),
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            live.outbox.close()
+            # The goodbye is written within a deadline, whatever the client does.
+            await asyncio.wait(tasks[:1], timeout=self._close_timeout_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._sessions.release(live)
+            log.info("connection closed", extra={"session_id": live.protocol.session_id})
+
+    def _admit(self, socket: WebSocket, user_id: str) -> LiveSession:
+        if not re.fullmatch(USER_ID_PATTERN, user_id):
+            self._metrics.rejected.labels("user_id").inc()
+            raise InvalidMessageError(
+                "user_id must be 1 to 64 letters, digits, hyphens or underscores", allowed=USER_ID_PATTERN
+            )
+        try:
+            check_origin(socket.headers.get("origin"), socket.headers.get("host"), self._origins)
+        except ForbiddenOriginError:
+            self._metrics.rejected.labels("origin").inc()
+            raise
+        return self._sessions.admit(user_id)
+
+    async def _write(self, socket: WebSocket, live: LiveSession) -> None:
+        with contextlib.suppress(*_GONE):
+            while (text := await live.outbox.next()) is not None:
+                await socket.send_text(text)
+            await socket.close(_CLOSE_CODES.get(live.close_reason or "error", 1011))
+
+    async def _read(self, socket: WebSocket, live: LiveSession) -> None:
+        with contextlib.suppress(*_GONE):
+            while live.protocol.state is not State.CLOSED:
+                event = await socket.receive()
+                if event["type"] == "websocket.disconnect":
+                    live.outbox.abandon()
+                    return
+                self.receive(live, event.get("text"))
+
+    def receive(self, live: LiveSession, text: str | None) -> None:
+        """One incoming message (None: it was binary). Errors become answers; the stream goes on."""
+        live.touch()
+        try:
+            if text is None:
+                raise InvalidMessageError("messages are JSON text, not binary", allowed=["text"])
+            if len(text) > self._max_message_bytes:
+                raise InvalidMessageError(
+                    f"the message has {len(text)} bytes; at most {self._max_message_bytes} are allowed",
+                    max_bytes=self._max_message_bytes,
+                )
+            message = wire.parse_client_message(text)
+            self._metrics.messages.labels(message.type).inc()
+            self._messages.handle(live, message)
+        except ServiceError as error:
+            self._answer_error(live, error)
+        except Exception:
+            log.exception("message failed", extra={"session_id": live.protocol.session_id})
+            self._answer_error(live, InternalError("internal error; the stream goes on"))
+
+    @staticmethod
+    def _answer_error(live: LiveSession, error: ServiceError) -> None:
+        data = wire.ErrorData.model_validate(
+            {"code": error.wire_code, "message": error.message, "details": dict(error.details) or None}
+        )
+        live.answer(wire.Error(session_id=live.protocol.session_id, data=data))
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _refuse(socket: WebSocket, error: ServiceError) -> None:
+    """Answer the handshake with an HTTP status instead of a socket."""
+    headers = {}
+    if isinstance(error, AtCapacityError):
+        retry_ms = error.details.get("retry_after_ms")
+        headers["Retry-After"] = str(int(retry_ms) // 1000 if isinstance(retry_ms, int) else 1)
+    body = {"code": error.wire_code, "message": error.message, "details": dict(error.details)}
+    with contextlib.suppress(*_GONE):
+        await socket.send_denial_response(JSONResponse(body, error.http_status, headers))

@@ -1,0 +1,98 @@
+"""One typed client message to its effect: the state machine says what it means, this does it."""
+
+from typing_extensions import assert_never
+
+from musetalk_service.models import messages as wire
+from musetalk_service.models.media import samples_to_ms
+from musetalk_service.models.session import (
+    ActionStarted,
+    BargedIn,
+    BaseChanged,
+    Ended,
+    Opened,
+    Session,
+    Speech,
+    SpeechEndMarked,
+)
+from musetalk_service.services.session_service import LiveSession, SessionService, init_success
+
+
+class MessageHandler:
+    """Applies messages to sessions. Either all of a message happens, or none of it."""
+
+    def __init__(self, sessions: SessionService, engine: str) -> None:
+        self._sessions = sessions
+        self._engine = engine
+
+    def handle(self, live: LiveSession, message: wire.ClientMessage) -> None:
+        """Apply one message and queue its answer; raises :class:`ServiceError`, nothing changed."""
+        before = live.protocol
+        if isinstance(message, wire.Init):
+            before = self._sessions.rename(live, message.session_id)
+        session, event = before.receive(message)
+        session_id = session.session_id
+        match event:
+            case Opened():
+                self._sessions.begin(live, session)
+                live.answer(init_success(live, self._engine))
+                self._sessions.start_stream(live)
+            case Speech():
+                self._take_audio(live, event.audio)
+                if event.action is not None:
+                    live.director.extend_action(live.timeline.accepted)
+            case BaseChanged():
+                live.answer(
+                    wire.StateChanged(
+                        session_id=session_id,
+                        data=wire.StateChangedData(current_state=event.state, current_video=event.video),
+                    )
+                )
+            case ActionStarted():
+                self._start_action(live, session, event)
+            case SpeechEndMarked():
+                live.timeline.end_of_speech()
+            case BargedIn():
+                self._interrupt(live, session_id)
+            case Ended():
+                live.protocol = session
+                live.finish(event.reason)
+            case _:
+                assert_never(event)
+        live.protocol = session
+        live.director.set_base(session.base_clip)
+        live.director.set_speech_clip(session.speech_clip)
+
+    def _take_audio(self, live: LiveSession, audio: wire.AudioChunk) -> None:
+        live.timeline.push(live.intake.decode(audio), self._sessions.clock.now())
+
+    def _start_action(self, live: LiveSession, session: Session, event: ActionStarted) -> None:
+        assert live.stream is not None  # an action is possible only in a session that has begun
+        if event.audio is not None:
+            self._take_audio(live, event.audio)
+        live.director.start_action(event.index, live.stream.next_frame)
+        if event.audio is not None:
+            live.director.extend_action(live.timeline.accepted)
+        if event.by_state_change:
+            answer: wire.ServerMessage = wire.StateChanged(
+                session_id=session.session_id,
+                data=wire.StateChangedData(current_state="action", current_video=f"action_{event.index}"),
+            )
+        else:
+            index: wire.ActionIndex = 1 if event.index == 1 else 2
+            answer = wire.ActionTriggered(
+                session_id=session.session_id, data=wire.ActionTriggeredData(action_index=index)
+            )
+        live.answer(answer)
+
+    def _interrupt(self, live: LiveSession, session_id: str) -> None:
+        played, dropped = live.timeline.interrupt()
+        if live.stream is not None:
+            live.stream.skip_to_playhead()
+        live.answer(
+            wire.Interrupted(
+                session_id=session_id,
+                data=wire.InterruptedData(
+                    audio_played_ms=samples_to_ms(played), audio_dropped_ms=samples_to_ms(dropped)
+                ),
+            )
+        )

@@ -1,0 +1,61 @@
+"""Composition root of an engine host process: a synchronous loop between the bus and the engines."""
+
+import logging
+import os
+import socket
+import time
+from functools import lru_cache
+
+import cv2
+
+from musetalk_service.bus.base import HostLink
+from musetalk_service.bus.local import SocketHostLink
+from musetalk_service.bus.messages import EngineStatus, HostReady
+from musetalk_service.config import Settings
+from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default_avatar
+from musetalk_service.engines.base import Engine
+from musetalk_service.engines.registry import chain_from, load_engines
+from musetalk_service.errors import BusClosedError, ModelNotFoundError
+from musetalk_service.services.engine_host import EncoderSettings, EngineHost
+from musetalk_service.services.engine_scheduler import EngineScheduler
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=8)
+def _avatar(name: str) -> Avatar:
+    if name != DEFAULT_AVATAR:
+        raise ModelNotFoundError(f"no avatar {name!r}")
+    return load_default_avatar()
+
+
+def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
+    """The host's object graph; tests use it in-process."""
+    engines = load_engines(chain_from(settings.engine))
+    scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)
+    encoding = EncoderSettings(settings.video_crf, settings.video_max_kbps)
+    return EngineHost(scheduler, _avatar, encoding), engines
+
+
+def ready_message(engines: dict[str, Engine]) -> HostReady:
+    """What the host tells the front when it can take sessions."""
+    infos = [engine.info for engine in engines.values()]
+    return HostReady(
+        os.getpid(), [EngineStatus(i.name, i.version, i.device, i.look_ahead_samples) for i in infos]
+    )
+
+
+def run_host(settings: Settings, bus_fd: int) -> None:
+    """Serve the link on an inherited socket until the front is gone."""
+    cv2.setNumThreads(1)  # one core per host: more threads only make neighbours late
+    link: HostLink = SocketHostLink(socket.socket(fileno=bus_fd))
+    try:
+        host, engines = build_host(settings)
+        host.warm_up(DEFAULT_AVATAR)
+        link.send([ready_message(engines)])
+        while True:
+            link.send(host.handle(link.receive()))
+    except BusClosedError:
+        log.debug("front is gone, host ends")
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,219 @@
+"""Composition root of the front: builds the object graph, the routes, and the server around them."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator
+from importlib import resources
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+
+from musetalk_service import __version__
+from musetalk_service.config import Settings
+from musetalk_service.errors import ServiceError
+from musetalk_service.handlers import openapi
+from musetalk_service.handlers.connection_handler import ConnectionHandler
+from musetalk_service.handlers.http_handler import HttpHandler, answer_service_error
+from musetalk_service.handlers.message_handler import MessageHandler
+from musetalk_service.services.avatar_service import AvatarService
+from musetalk_service.services.frame_clock import FrameClock
+from musetalk_service.services.host_pool import HostPool
+from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.session_service import SessionService, SessionSettings
+from musetalk_service.utils.clock import Clock, MonotonicClock
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = (
+    "Send speech over a WebSocket, get back a continuous stream of a face that speaks it: "
+    "512x512 H.264 at 25 frames a second. All faces shown are synthetic."
+)
+_EXPIRY_PERIOD_S = 1.0
+
+
+class Front:
+    """The front's object graph, and its life."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, hosts: HostPool | None = None
+    ) -> None:
+        self.settings = settings
+        self.clock = clock or MonotonicClock()
+        self.metrics = Metrics()
+        self.hosts = hosts or HostPool(
+            settings.host_count, settings.model_dump_json(), self.clock, self.metrics
+        )
+        encoding_key = f"{__version__}:{settings.video_crf}:{settings.video_max_kbps}"
+        self.avatars = AvatarService(
+            settings.cache_dir, encoding_key, default_enabled=settings.default_avatar_enabled
+        )
+        self.frame_clock = FrameClock(self.clock, self.metrics)
+        self.sessions = SessionService(
+            _session_settings(settings),
+            avatars=self.avatars,
+            hosts=self.hosts,
+            frame_clock=self.frame_clock,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.messages = MessageHandler(self.sessions, settings.engine)
+        self.connections = ConnectionHandler(
+            self.sessions,
+            self.messages,
+            self.metrics,
+            origins=settings.cors_origins,
+            max_message_bytes=settings.max_message_bytes,
+            close_timeout_s=settings.shutdown_timeout_s,
+        )
+        self._janitor: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Hosts, idle packets, clock; sessions are admitted when this returns."""
+        _explain_environment(self.settings)
+        await self.hosts.start()
+        await self.avatars.prepare(self.hosts)
+        await self.hosts.first()
+        self.frame_clock.start()
+        self._janitor = asyncio.create_task(self._expire(), name="janitor")
+
+    async def close(self) -> None:
+        """Everything that :meth:`start` began. Twice is fine."""
+        self.sessions.drain()
+        if self._janitor is not None:
+            self._janitor.cancel()
+        await self.frame_clock.close()
+        await self.hosts.close()
+
+    async def _expire(self) -> None:
+        while True:
+            now = self.clock.now()
+            self.sessions.expire(now)
+            await self.clock.sleep_until(now + _EXPIRY_PERIOD_S)
+
+
+def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
+    """The ASGI application. ``front`` is given by tests that bring their own clock and hosts."""
+    front = front or Front(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await front.start()
+            yield
+        finally:
+            await front.close()
+
+    app = FastAPIOffline(
+        title="MuseTalk WebSocket Service",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        favicon_url="/static/favicon.svg",
+    )
+    app.state.front = front
+    app.add_middleware(
+        CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
+    )
+    app.add_exception_handler(ServiceError, answer_service_error)
+    http = HttpHandler(
+        front.sessions, front.avatars, front.hosts, front.metrics, settings.engine, time.monotonic()
+    )
+    app.include_router(http.router())
+
+    @app.get("/openapi.yaml", response_class=PlainTextResponse, summary="This description")
+    async def openapi_yaml() -> PlainTextResponse:
+        return PlainTextResponse(openapi.to_yaml(app.openapi()), media_type="application/yaml")
+
+    @app.websocket("/musetalk/v1/ws/{user_id}")
+    async def websocket(socket: WebSocket, user_id: str) -> None:
+        await front.connections.serve(socket, user_id)
+
+    with resources.as_file(resources.files("musetalk_service") / "web") as web:
+        app.mount("/static", StaticFiles(directory=web), name="static")
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.describe(app)
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Sessions hear of a shutdown before uvicorn closes their sockets."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self._front = front
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host = self.config.host if self.config.host not in ("0.0.0.0", "::") else "localhost"
+            port = self.servers[0].sockets[0].getsockname()[1]
+            print(f"MuseTalk service {__version__} is ready: http://{host}:{port}/", flush=True)
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        self._front.sessions.drain()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._front.sessions.emptied(), self._front.settings.shutdown_timeout_s)
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Run until a signal ends it. Raises ``SystemExit`` when the port cannot be had."""
+    front = Front(settings)
+    config = uvicorn.Config(
+        create_app(settings, front),
+        host=settings.host,
+        port=settings.port,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,  # H.264 does not compress further; deflate costs ten times the send
+        ws_max_size=4 * settings.max_message_bytes,  # a typed error up to here, close code 1009 beyond
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
+        log_config=None,
+        access_log=False,
+    )
+    _Server(config, front).run()
+
+
+def _session_settings(settings: Settings) -> SessionSettings:
+    return SessionSettings(
+        engine=settings.engine,
+        max_sessions=settings.max_sessions,
+        retry_after_s=settings.retry_after_s,
+        audio_backlog_s=settings.audio_backlog_s,
+        audio_chunk_max_ms=settings.audio_chunk_max_ms,
+        audio_jitter_ms=settings.audio_jitter_ms,
+        speech_end_ms=settings.speech_end_ms,
+        outbox_max_frames=settings.outbox_max_frames,
+        late_limit_s=settings.host_late_limit_ms / 1000,
+        init_timeout_s=settings.init_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+    )
+
+
+def _explain_environment(settings: Settings) -> None:
+    """Say once what is not there and what that means, instead of failing over it."""
+    if settings.device == "cuda" and shutil.which("nvidia-smi") is None:
+        log.info("DEVICE=cuda but this machine has no NVIDIA driver: going on with the CPU")
+    if not settings.model_path.is_dir():
+        log.info(
+            "MODEL_PATH is not there; the built-in engine needs no models",
+            extra={"path": str(settings.model_path)},
+        )
+    if not settings.avatars_dir.is_dir():
+        log.info(
+            "AVATARS_DIR is not there; every user is answered by the default avatar",
+            extra={"path": str(settings.avatars_dir)},
+        )

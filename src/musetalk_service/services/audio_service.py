@@ -1,0 +1,243 @@
+"""From a client's chunks to the position that the mouth follows.
+
+:class:`AudioIntake` turns chunks of any rate into 16 kHz samples; :class:`AudioTimeline` counts them
+and says, once a tick, which position the next frame belongs to. Both are pure: time comes in as an
+argument.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from musetalk_service.errors import InvalidMessageError, RateLimitError
+from musetalk_service.models.media import (
+    FRAME_SECONDS,
+    SAMPLE_RATE,
+    SAMPLES_PER_FRAME,
+    ms_to_samples,
+    samples_to_ms,
+)
+from musetalk_service.models.messages import AudioChunk
+
+Pcm = NDArray[np.int16]
+
+_CONTEXT_SAMPLES = SAMPLE_RATE
+"""Audio kept behind the playhead, so that another host can pick the speech up in the middle."""
+_SILENCE_RMS = 10 ** (-50 / 20) * 32768
+"""-50 dBFS: under this a chunk counts as silence (for trimming only)."""
+_AHEAD_TOLERANCE_S = 0.12
+"""Audio that comes earlier than real time by more than this is a burst, not a live microphone."""
+_CLOCK_DRIFT = 1e-3
+"""How much faster than ours a live client's clock may run before its audio looks like a burst."""
+_STRETCH_GAP_S = 1.0
+"""Without audio for this long, the next audio begins a new stretch."""
+
+
+class AudioIntake:
+    """Decodes one session's chunks and resamples them, keeping the resampler's state between chunks."""
+
+    def __init__(self, chunk_max_ms: int) -> None:
+        self._chunk_max_ms = chunk_max_ms
+        self._rate = SAMPLE_RATE
+        self._resampler: soxr.ResampleStream | None = None
+
+    def decode(self, chunk: AudioChunk) -> Pcm:
+        """Samples at 16 kHz, (n,) int16; n may be 0 while a resampler fills.
+
+        Raises :class:`InvalidMessageError` for bad base64, an odd number of bytes, or too long a chunk.
+        """
+        pcm = np.frombuffer(chunk.pcm(), "<i2")
+        duration_ms = len(pcm) * 1000 / chunk.sample_rate
+        if duration_ms > self._chunk_max_ms:
+            raise InvalidMessageError(
+                f"the chunk holds {duration_ms:.0f} ms; at most {self._chunk_max_ms} ms are allowed",
+                field="data.audio_chunk.data",
+                max_ms=self._chunk_max_ms,
+            )
+        if chunk.sample_rate == SAMPLE_RATE:
+            return pcm
+        if self._resampler is None or chunk.sample_rate != self._rate:
+            self._rate = chunk.sample_rate
+            self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, 1, dtype="int16")
+        return np.asarray(self._resampler.resample_chunk(pcm), np.int16)
+
+
+@dataclass
+class _Piece:
+    """Accepted audio with its place on the timeline."""
+
+    position: int
+    samples: Pcm
+    silent: bool
+
+
+class AudioTimeline:
+    """One session's audio, counted in samples accepted since INIT, and the playhead in it.
+
+    ``look_ahead`` and ``jitter`` are in samples, ``backlog_limit`` in samples of unplayed audio.
+    """
+
+    def __init__(self, *, look_ahead: int, jitter: int, backlog_limit: int) -> None:
+        self.look_ahead = look_ahead
+        self.jitter = jitter
+        self._limit = backlog_limit
+        self._pieces: deque[_Piece] = deque()
+        self._playhead = 0
+        self._accepted = 0
+        self._playing = False
+        self._flush = False
+        self._waiting_since: float | None = None
+        # A stretch is audio without a long pause. Its anchor is the time at which its position 0 would
+        # have been spoken; live audio never comes before it has been spoken, a burst does.
+        self._anchor = self._first_anchor = self._stretch_start = 0.0
+        self._burst = False
+        self._last_push = float("-inf")
+        self.trimmed = 0
+
+    @property
+    def accepted(self) -> int:
+        """Samples accepted since INIT."""
+        return self._accepted
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait to be played."""
+        return self._accepted - self._playhead
+
+    @property
+    def accepted_ms(self) -> int:
+        """Whole milliseconds accepted since INIT."""
+        return samples_to_ms(self._accepted)
+
+    @property
+    def queued_ms(self) -> int:
+        """Whole milliseconds that wait to be played."""
+        return samples_to_ms(self.queued)
+
+    @property
+    def playhead(self) -> int:
+        """The next sample to be played."""
+        return self._playhead
+
+    @property
+    def target_delay(self) -> int:
+        """Samples between a chunk's arrival and the frame that is planned for it."""
+        return self.look_ahead + self.jitter
+
+    def push(self, samples: Pcm, now: float) -> None:
+        """Append audio. Raises :class:`RateLimitError`, taking nothing, when the backlog would be too long."""
+        self.check_room(len(samples))
+        if not len(samples):
+            return
+        if self.queued == 0:
+            self._waiting_since = now
+        self._note_arrival(len(samples), now)
+        level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+        self._pieces.append(_Piece(self._accepted, samples, level < _SILENCE_RMS))
+        self._accepted += len(samples)
+        self._flush = False
+
+    def check_room(self, samples: int) -> None:
+        """Raises :class:`RateLimitError` when so many more samples would exceed the backlog limit."""
+        excess = self.queued + samples - self._limit
+        if excess > 0:
+            raise RateLimitError(
+                f"{samples_to_ms(self.queued)} ms of audio are queued; at most {samples_to_ms(self._limit)} ms fit",
+                retry_after_ms=samples_to_ms(excess) + 1,
+                queued_ms=samples_to_ms(self.queued),
+            )
+
+    def end_of_speech(self) -> None:
+        """No more audio for this utterance: its tail does not wait for look-ahead."""
+        self._flush = True
+
+    def interrupt(self) -> tuple[int, int]:
+        """Skip what is queued; returns (played, dropped) in samples, since INIT and now."""
+        played, dropped = self._playhead, self.queued
+        self._playhead = self._accepted
+        self._playing = False
+        self._forget()
+        return played, dropped
+
+    def next_position(self, now: float) -> int | None:
+        """Advance by one frame: the position the next frame shows, or None while there is nothing to play."""
+        if not self._playing:
+            if not self._may_start(now):
+                return None
+            self._playing = True
+        self._trim_silence(now)
+        queued = self.queued
+        if queued >= SAMPLES_PER_FRAME or (queued and (self._flush or self._waited(now))):
+            position = self._playhead
+            self._playhead += min(SAMPLES_PER_FRAME, queued)
+            if queued >= SAMPLES_PER_FRAME:
+                self._waiting_since = now
+            self._forget()
+            return position
+        if not queued:
+            self._playing = False
+        return None
+
+    def audio(self, start: int, end: int) -> tuple[int, Pcm]:
+        """The accepted samples of [start, end) that are still kept: (position of the first, samples)."""
+        parts = []
+        first = max(start, self._pieces[0].position) if self._pieces else start
+        for piece in self._pieces:
+            begin, stop = max(first, piece.position), min(end, piece.position + len(piece.samples))
+            if begin < stop:
+                parts.append(piece.samples[begin - piece.position : stop - piece.position])
+        return first, np.concatenate(parts) if parts else np.empty(0, np.int16)
+
+    # --- helpers ---
+
+    def _may_start(self, now: float) -> bool:
+        if not self.queued:
+            return False
+        return self._flush or self.queued >= SAMPLES_PER_FRAME + self.target_delay or self._waited(now)
+
+    def _waited(self, now: float) -> bool:
+        """Whether the oldest unplayed audio has waited for the whole target delay."""
+        since = self._waiting_since
+        return since is not None and now - since >= self.target_delay / SAMPLE_RATE
+
+    def _note_arrival(self, samples: int, now: float) -> None:
+        anchor = now - (self._accepted + samples) / SAMPLE_RATE
+        if now - self._last_push > _STRETCH_GAP_S:
+            self._anchor = self._first_anchor = anchor
+            self._stretch_start, self._burst = now, False
+        earliest = self._first_anchor - _AHEAD_TOLERANCE_S - _CLOCK_DRIFT * (now - self._stretch_start)
+        self._burst = self._burst or anchor < earliest
+        self._anchor = min(self._anchor, anchor)
+        self._last_push = now
+
+    def _trim_silence(self, now: float) -> None:
+        """Live audio that plays later than the target delay catches up in its silences."""
+        if self._burst:
+            return
+        spoken_at = self._anchor + (self._playhead + SAMPLES_PER_FRAME) / SAMPLE_RATE
+        excess = now - spoken_at - self.target_delay / SAMPLE_RATE - 2 * FRAME_SECONDS
+        if excess > 0 and self.queued >= 2 * SAMPLES_PER_FRAME + self.target_delay and self._head_is_silent():
+            self._playhead += SAMPLES_PER_FRAME
+            self.trimmed += SAMPLES_PER_FRAME
+
+    def _head_is_silent(self) -> bool:
+        end = self._playhead + 2 * SAMPLES_PER_FRAME
+        pieces = [
+            p for p in self._pieces if p.position < end and p.position + len(p.samples) > self._playhead
+        ]
+        return all(piece.silent for piece in pieces)
+
+    def _forget(self) -> None:
+        keep = self._playhead - _CONTEXT_SAMPLES
+        while self._pieces and self._pieces[0].position + len(self._pieces[0].samples) <= keep:
+            self._pieces.popleft()
+
+
+def make_timeline(look_ahead: int, jitter_ms: int, backlog_s: float) -> AudioTimeline:
+    """A timeline from settings in their own units."""
+    return AudioTimeline(
+        look_ahead=look_ahead, jitter=ms_to_samples(jitter_ms), backlog_limit=int(backlog_s * SAMPLE_RATE)
+    )

@@ -1,0 +1,155 @@
+"""What the next frame of a session is. Pure: no clock, no socket, no picture.
+
+A session shows either the shared idle packets or frames that a host renders for it ("live"). Live
+begins at any frame, with an IDR; the way back is open only where the idle clip has one.
+"""
+
+from dataclasses import dataclass
+
+from musetalk_service.models.clips import ACTION, DEFAULT_CLIP, IDLE, SPEAKING, action_clip, kind_of
+from musetalk_service.models.media import GOP_FRAMES, ClipPosition
+from musetalk_service.models.messages import StateName
+from musetalk_service.models.session import Trigger
+from musetalk_service.services.audio_service import AudioTimeline
+
+_SETTLE_FRAMES = 14
+"""Frames after a change of clip or of the mouth until the picture equals the idle clip's again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One frame: what it shows, and how it is labelled."""
+
+    frame: int
+    place: ClipPosition
+    live: bool
+    """True: a host renders it. False: it is the idle packet at ``place``."""
+    force_idr: bool
+    state: StateName
+    audio_position: int | None
+    action_progress: float | None
+
+
+@dataclass
+class _Action:
+    index: int
+    start: int
+    frames: int
+    audio_until: int
+    """Timeline position up to which its own audio lasts (protocol 1.0)."""
+
+
+class Director:
+    """Decides frame after frame; told of messages between frames."""
+
+    def __init__(self, timeline: AudioTimeline, clip_frames: dict[str, int], speech_end_s: float) -> None:
+        self._timeline = timeline
+        self._clip_frames = clip_frames
+        self._speech_end_s = speech_end_s
+        self._base_clip = DEFAULT_CLIP
+        self._speech_clip = DEFAULT_CLIP
+        self._speaking = False
+        self._last_audio = 0.0
+        self._action: _Action | None = None
+        self._live = False
+        self._clip = DEFAULT_CLIP
+        self._changed_at = -_SETTLE_FRAMES
+        self._mouth_open = False
+        self._loop_offset = 0
+
+    # --- what the client asked for ---
+
+    def set_base(self, clip: str) -> None:
+        """The clip that plays when nothing else does."""
+        self._base_clip = clip
+
+    def set_speech_clip(self, clip: str) -> None:
+        """The clip under the lips while there is audio."""
+        self._speech_clip = clip
+
+    def start_action(self, index: int, next_frame: int) -> None:
+        """Insert an action's clip from the next frame on."""
+        self._action = _Action(index, next_frame, self._clip_frames[action_clip(index)], 0)
+
+    def extend_action(self, audio_until: int) -> None:
+        """The action lasts at least until this audio position has been spoken."""
+        if self._action is not None:
+            self._action.audio_until = audio_until
+
+    # --- frame after frame ---
+
+    def plan(self, frame: int, now: float, *, host: bool, request_idr: bool) -> tuple[Plan, list[Trigger]]:
+        """The plan of a frame, and what ended by itself.
+
+        ``host``: whether a host can render it. ``request_idr``: a viewer needs an IDR soon.
+        """
+        triggers: list[Trigger] = []
+        position = self._timeline.next_position(now)
+        if position is not None:
+            self._speaking, self._last_audio = True, now
+        elif self._speaking and not self._timeline.queued and now - self._last_audio >= self._speech_end_s:
+            self._speaking = False
+            triggers.append(Trigger.SPEECH_ENDED)
+        progress = self._progress(frame)
+        if self._action is not None and progress is None:
+            self._action = None
+            triggers.append(Trigger.ACTION_ENDED)
+        place = self._place(frame)
+        if place.clip != self._clip or (self._mouth_open and position is None):
+            self._changed_at = frame
+        self._clip, self._mouth_open = place.clip, position is not None
+        was_live = self._live
+        self._choose_source(frame, place, host)
+        if was_live and not self._live and self._idle_index(frame) % GOP_FRAMES:
+            self._jump_to_gop(frame)  # no host: the packets can only be entered at an IDR
+        if not self._live:
+            place = ClipPosition(DEFAULT_CLIP, self._idle_index(frame))
+        plan = Plan(
+            frame,
+            place,
+            self._live,
+            force_idr=not was_live or request_idr or self._idle_index(frame) % GOP_FRAMES == 0,
+            state=self._state(),
+            audio_position=position if self._live else None,
+            action_progress=progress,
+        )
+        return plan, triggers
+
+    # --- helpers ---
+
+    def _choose_source(self, frame: int, place: ClipPosition, host: bool) -> None:
+        busy = place.clip != DEFAULT_CLIP or self._mouth_open
+        if not host:
+            self._live = False
+        elif busy:
+            self._live = True
+        elif self._live:
+            settled = not self._speaking and frame - self._changed_at >= _SETTLE_FRAMES
+            self._live = not (settled and self._idle_index(frame) % GOP_FRAMES == 0)
+
+    def _progress(self, frame: int) -> float | None:
+        action = self._action
+        if action is None:
+            return None
+        shown = frame - action.start
+        if shown >= action.frames and self._timeline.playhead >= action.audio_until:
+            return None
+        return min(1.0, (shown + 1) / action.frames)
+
+    def _place(self, frame: int) -> ClipPosition:
+        action = self._action
+        if action is not None and frame - action.start < action.frames:
+            return ClipPosition(action_clip(action.index), frame - action.start)
+        clip = self._speech_clip if self._speaking else self._base_clip
+        return ClipPosition(clip, (frame + self._loop_offset) % self._clip_frames[clip])
+
+    def _idle_index(self, frame: int) -> int:
+        return (frame + self._loop_offset) % self._clip_frames[DEFAULT_CLIP]
+
+    def _jump_to_gop(self, frame: int) -> None:
+        self._loop_offset += -self._idle_index(frame) % GOP_FRAMES
+
+    def _state(self) -> StateName:
+        if self._action is not None:
+            return ACTION
+        return SPEAKING if self._speaking or kind_of(self._base_clip) == SPEAKING else IDLE

@@ -1,0 +1,207 @@
+"""One engine host: owns the speaking sessions it is given, from audio to encoded access units.
+
+Synchronous: ``handle`` takes all messages that have come and returns what is to be sent back. The
+process around it is ``host.py``; tests call it directly.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from typing_extensions import assert_never
+
+from musetalk_service import __version__
+from musetalk_service.bus import messages as bus
+from musetalk_service.engines.avatar import Avatar
+from musetalk_service.engines.base import Picture
+from musetalk_service.errors import ServiceError
+from musetalk_service.models.face import NEUTRAL, REST, Pose
+from musetalk_service.models.media import GOP_FRAMES, ClipPosition
+from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
+from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
+
+log = logging.getLogger(__name__)
+
+_EASE_FRAMES = 12
+"""Frames in which a difference of pose, left by a change of clip, dies away."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """What a host needs to know of encoding."""
+
+    crf: int = 23
+    max_kbps: int = 1500
+
+    def open(self, engine: str) -> H264Encoder:
+        """An encoder whose IDRs name the engine."""
+        return H264Encoder(synthetic_label(engine, __version__), crf=self.crf, max_kbps=self.max_kbps)
+
+
+class PoseEaser:
+    """Carries the pose over a change of clip: the difference at the change decays smoothly to none."""
+
+    def __init__(self, avatar: Avatar, shown: ClipPosition) -> None:
+        self._avatar = avatar
+        self._clip = shown.clip
+        self._offset = np.zeros(len(Pose._fields))
+        self._age = _EASE_FRAMES
+        self._last = np.asarray(avatar.pose(shown))
+
+    def pose(self, place: ClipPosition) -> Pose:
+        """The pose to show for a place in a clip, eased."""
+        target = np.asarray(self._avatar.pose(place))
+        if place.clip != self._clip:
+            self._clip = place.clip
+            self._offset = self._last - target
+            self._age = 0
+        self._age = min(self._age + 1, _EASE_FRAMES)
+        left = 1.0 - self._age / _EASE_FRAMES
+        self._last = target + self._offset * (left * left * (3.0 - 2.0 * left))
+        return Pose(*self._last.tolist())
+
+
+@dataclass
+class _Speaker:
+    """One speaking session on this host."""
+
+    epoch: int
+    stream: ScheduledStream
+    easer: PoseEaser
+    encoder: H264Encoder
+    picture: Picture | None = None
+
+
+class EngineHost:
+    """Sessions of one host process."""
+
+    def __init__(
+        self,
+        scheduler: EngineScheduler,
+        avatars: Callable[[str], Avatar],
+        encoding: EncoderSettings,
+    ) -> None:
+        self._scheduler = scheduler
+        self._avatars = avatars
+        self._encoding = encoding
+        self._speakers: dict[str, _Speaker] = {}
+
+    def handle(self, messages: Sequence[bus.UpMessage]) -> list[bus.DownMessage]:
+        """Do what was asked, in order; frames of different sessions that wait together are one batch."""
+        replies: list[bus.DownMessage] = []
+        renders: list[bus.Render] = []
+        for message in messages:
+            if isinstance(message, bus.Render):
+                renders.append(message)
+                continue
+            # What came before a change of a session is rendered before it.
+            replies += self._render(renders)
+            renders = []
+            match message:
+                case bus.Open():
+                    replies += self._open(message)
+                case bus.Shut():
+                    self._shut(message)
+                case bus.PrepareClip():
+                    replies.append(self.prepare_clip(message.avatar, message.clip))
+                case _:
+                    assert_never(message)
+        return replies + self._render(renders)
+
+    def prepare_clip(self, avatar_name: str, clip: str) -> bus.ClipPackets:
+        """A whole clip as closed GOPs, mouth at rest."""
+        avatar = self._avatars(avatar_name)
+        encoder = self._encoding.open("static")
+        units = []
+        for index in range(avatar.clip_frames(clip)):
+            picture = avatar.renderer.render(avatar.pose(ClipPosition(clip, index)), REST)
+            units.append(encoder.encode(picture, force_idr=index % GOP_FRAMES == 0).access_unit)
+        return bus.ClipPackets(avatar_name, clip, units)
+
+    def warm_up(self, avatar_name: str) -> None:
+        """Make the avatar's renderer before the first session waits for it."""
+        avatar = self._avatars(avatar_name)
+        avatar.renderer.render(NEUTRAL, REST)
+
+    def _open(self, message: bus.Open) -> list[bus.DownMessage]:
+        try:
+            avatar = self._avatars(message.avatar)
+            self._speakers[message.session] = _Speaker(
+                message.epoch,
+                self._scheduler.open(avatar, message.engine),
+                PoseEaser(avatar, message.shown),
+                self._encoding.open(message.engine),
+            )
+        except (ServiceError, KeyError) as error:
+            log.exception("session refused", extra={"session_id": message.session})
+            return [bus.SessionFailed(message.session, message.epoch, str(error))]
+        return []
+
+    def _shut(self, message: bus.Shut) -> None:
+        speaker = self._speakers.get(message.session)
+        if speaker is not None and speaker.epoch <= message.epoch:
+            del self._speakers[message.session]
+
+    def _render(self, renders: Sequence[bus.Render]) -> list[bus.DownMessage]:
+        """Render the newest frame of each session; older ones that piled up repeat the last picture."""
+        live = [(render, self._speakers[render.session]) for render in renders if self._is_current(render)]
+        newest = {render.session: render.frame for render, _ in live}
+        requests: list[ScheduledRequest] = []
+        wanted: list[tuple[bus.Render, _Speaker, int | None]] = []
+        for render, speaker in live:
+            if render.pcm:
+                pcm = np.frombuffer(render.pcm, "<i2")
+                self._scheduler.push(speaker.stream, pcm, render.pcm_position)
+            pose = speaker.easer.pose(render.pose)
+            held = speaker.picture is not None and render.frame != newest[render.session]
+            wanted.append((render, speaker, None if held else len(requests)))
+            if not held:
+                requests.append(ScheduledRequest(speaker.stream, pose, render.audio_position))
+        if not wanted:
+            return []
+        started = time.thread_time()
+        try:
+            pictures = self._scheduler.render(requests)
+        except ServiceError as error:
+            return [bus.SessionFailed(render.session, render.epoch, error.message) for render, _, _ in wanted]
+        render_ms = (time.thread_time() - started) * 1000 / max(1, len(requests))
+        replies: list[bus.DownMessage] = []
+        for render, speaker, index in wanted:
+            if index is not None:
+                speaker.picture = pictures[index]
+            replies += self._encode(render, speaker, held=index is None, render_ms=render_ms)
+        return replies
+
+    def _encode(
+        self, render: bus.Render, speaker: _Speaker, *, held: bool, render_ms: float
+    ) -> list[bus.DownMessage]:
+        assert speaker.picture is not None  # the first frame of a session is always rendered
+        engine = speaker.stream.engine
+        speaker.encoder.set_label(synthetic_label(engine, __version__))
+        started = time.thread_time()
+        encoded = speaker.encoder.encode(speaker.picture, force_idr=render.force_idr)
+        encode_ms = (time.thread_time() - started) * 1000
+        changes: list[bus.DownMessage] = [
+            bus.EngineChanged(render.session, render.epoch, name, reason)
+            for name, reason in speaker.stream.read_changes()
+        ]
+        return [
+            *changes,
+            bus.Frame(
+                session=render.session,
+                epoch=render.epoch,
+                frame=render.frame,
+                is_idr=encoded.is_idr,
+                access_unit=encoded.access_unit,
+                engine=engine,
+                held=held,
+                render_ms=0.0 if held else render_ms,
+                encode_ms=encode_ms,
+            ),
+        ]
+
+    def _is_current(self, render: bus.Render) -> bool:
+        speaker = self._speakers.get(render.session)
+        return speaker is not None and speaker.epoch == render.epoch

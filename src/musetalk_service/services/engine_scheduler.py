@@ -1,0 +1,122 @@
+"""Which engine renders a session's next frame: the preferred one, or its stand-in while it fails.
+
+A frame that an engine cannot make is made by the next engine of the chain in the same call, so the
+picture never freezes. The session stays there until the retry time has passed, then climbs back.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from musetalk_service.engines.avatar import Avatar
+from musetalk_service.engines.base import Engine, EngineStream, FrameRequest, Pcm, Picture
+from musetalk_service.engines.registry import chain_from
+from musetalk_service.errors import EngineError
+from musetalk_service.models.face import Pose
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ScheduledStream:
+    """One session's streams in every engine of its chain. All hear the audio, so a fall is instant."""
+
+    chain: list[str]
+    streams: dict[str, EngineStream]
+    level: int = 0
+    retry_at: float = 0.0
+    changes: list[tuple[str, str]] = field(default_factory=list)
+    """(engine, reason) of each change since they were last read."""
+
+    @property
+    def engine(self) -> str:
+        return self.chain[self.level]
+
+    def read_changes(self) -> list[tuple[str, str]]:
+        """The changes since the last call."""
+        changes, self.changes = self.changes, []
+        return changes
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRequest:
+    """One frame of one scheduled stream."""
+
+    stream: ScheduledStream
+    pose: Pose
+    position: int | None
+
+
+class EngineScheduler:
+    """Groups requests by engine, and falls down the chain where one raises."""
+
+    def __init__(
+        self, engines: Mapping[str, Engine], now: Callable[[], float], *, retry_s: float = 10.0
+    ) -> None:
+        self._engines = engines
+        self._now = now
+        self._retry_s = retry_s
+
+    def open(self, avatar: Avatar, engine: str) -> ScheduledStream:
+        """Streams in the engine and its stand-ins. Raises :class:`ModelNotFoundError`."""
+        chain = [name for name in chain_from(engine) if name in self._engines]
+        return ScheduledStream(chain, {name: self._engines[name].open(avatar) for name in chain})
+
+    def push(self, stream: ScheduledStream, pcm: Pcm, position: int) -> None:
+        """Audio for all engines of the chain; one that cannot take it is left for its stand-in.
+
+        Raises :class:`EngineError` when the last of the chain cannot take it.
+        """
+        for level, name in enumerate(stream.chain):
+            try:
+                stream.streams[name].push(pcm, position)
+            except Exception as error:
+                if level == stream.level:
+                    self._fall(stream, error)
+
+    def render(self, batch: Sequence[ScheduledRequest]) -> list[Picture]:
+        """One picture per request, in order. Raises :class:`EngineError` only when a whole chain failed."""
+        for request in batch:
+            self._climb(request.stream)
+        pictures: dict[int, Picture] = {}
+        waiting = list(range(len(batch)))
+        while waiting:
+            groups: dict[str, list[int]] = defaultdict(list)
+            for index in waiting:
+                groups[batch[index].stream.engine].append(index)
+            waiting = []
+            for name, indices in groups.items():
+                waiting += self._render_group(name, batch, indices, pictures)
+        return [pictures[index] for index in range(len(batch))]
+
+    def _render_group(
+        self, name: str, batch: Sequence[ScheduledRequest], indices: list[int], pictures: dict[int, Picture]
+    ) -> list[int]:
+        """Render what one engine can; returns the indices that have to fall."""
+        engine = self._engines[name]
+        requests = [
+            FrameRequest(batch[i].stream.streams[name], batch[i].pose, batch[i].position) for i in indices
+        ]
+        try:
+            pictures.update(zip(indices, engine.render(requests), strict=True))
+            return []
+        except Exception as error:
+            if len(indices) > 1:  # find out who: one session's trouble must not pull down its neighbours
+                return [i for index in indices for i in self._render_group(name, batch, [index], pictures)]
+            self._fall(batch[indices[0]].stream, error)
+            return indices
+
+    def _fall(self, stream: ScheduledStream, error: Exception) -> None:
+        failed = stream.engine
+        log.warning("engine failed", extra={"engine": failed}, exc_info=error)
+        if stream.level + 1 >= len(stream.chain):
+            raise EngineError(f"every engine of the chain failed, last {failed}") from error
+        stream.level += 1
+        stream.retry_at = self._now() + self._retry_s
+        stream.changes.append((stream.engine, f"{failed} failed"))
+
+    def _climb(self, stream: ScheduledStream) -> None:
+        if stream.level and self._now() >= stream.retry_at:
+            stream.level = 0
+            stream.changes.append((stream.engine, "tried again"))

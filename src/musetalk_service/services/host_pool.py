@@ -1,0 +1,255 @@
+"""The engine hosts as the front sees them: spawned, watched, replaced, and handed out to sessions."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from typing_extensions import assert_never
+
+from musetalk_service.bus import messages as bus
+from musetalk_service.bus.base import FrontLink
+from musetalk_service.bus.local import SocketFrontLink
+from musetalk_service.errors import BusClosedError
+from musetalk_service.services.metrics import Metrics
+from musetalk_service.utils.clock import Clock
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Waits before a host that ended is started again; the last repeats. A minute of life resets it."""
+_HUNG_S = 2.0
+"""A host that owes frames and has sent none for this long is ended."""
+_END_S = 2.0
+"""Time to end by itself when its link is closed."""
+# Numeric libraries would start a thread per core in every host; each host has one core to itself.
+_HOST_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass
+class Inbox:
+    """Frames of one session from its host, in order; the stream empties it at its ticks."""
+
+    epoch: int
+    frames: deque[bus.Frame] = field(default_factory=deque)
+    engine: str | None = None
+    failure: str | None = None
+
+
+class Host:
+    """A connected host."""
+
+    def __init__(self, link: FrontLink, ready: bus.HostReady, now: float) -> None:
+        self.link = link
+        self.ready = ready
+        self.alive = True
+        self.inboxes: dict[str, Inbox] = {}
+        self.owed_since: float | None = None
+        """Since when a frame has been asked for and nothing has come."""
+        self.clips: dict[tuple[str, str], asyncio.Future[list[bytes]]] = {}
+        self.connected_at = now
+
+    def engine_status(self, name: str) -> bus.EngineStatus | None:
+        """What the host said of an engine."""
+        return next((status for status in self.ready.engines if status.name == name), None)
+
+    def send(self, message: bus.UpMessage, now: float) -> None:
+        """Send; a host that is gone is only marked, its reader tells the rest."""
+        try:
+            self.link.send(message)
+        except BusClosedError:
+            self.alive = False
+        if isinstance(message, bus.Render) and self.owed_since is None:
+            self.owed_since = now
+
+    def receive(self, message: bus.DownMessage, metrics: Metrics) -> None:
+        """Sort one message into the inbox of its session."""
+        self.owed_since = None
+        match message:
+            case bus.HostReady():
+                self.ready = message
+            case bus.ClipPackets():
+                waiter = self.clips.pop((message.avatar, message.clip), None)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(message.access_units)
+            case bus.Frame() | bus.EngineChanged() | bus.SessionFailed():
+                inbox = self.inboxes.get(message.session)
+                if inbox is not None and inbox.epoch == message.epoch:
+                    self._deliver(inbox, message, metrics)
+            case _:
+                assert_never(message)
+
+    @staticmethod
+    def _deliver(
+        inbox: Inbox, message: bus.Frame | bus.EngineChanged | bus.SessionFailed, metrics: Metrics
+    ) -> None:
+        match message:
+            case bus.Frame():
+                inbox.frames.append(message)
+                inbox.engine = message.engine
+                if not message.held:
+                    metrics.stage_seconds.labels("render").observe(message.render_ms / 1000)
+                metrics.stage_seconds.labels("encode").observe(message.encode_ms / 1000)
+            case bus.EngineChanged():
+                metrics.engine_changes.labels(message.engine).inc()
+                log.warning(
+                    "engine changed",
+                    extra={"session_id": message.session, "engine": message.engine, "reason": message.reason},
+                )
+            case bus.SessionFailed():
+                inbox.failure = message.reason
+            case _:
+                assert_never(message)
+
+    def lose(self) -> None:
+        """The link has ended."""
+        self.alive = False
+        for waiter in self.clips.values():
+            if not waiter.done():
+                waiter.set_exception(BusClosedError())
+        self.clips.clear()
+
+
+class HostPool:
+    """``count`` host processes, each started with ``settings_json`` on its standard input."""
+
+    def __init__(self, count: int, settings_json: str, clock: Clock, metrics: Metrics) -> None:
+        self._count = count
+        self._settings_json = settings_json
+        self._clock = clock
+        self._metrics = metrics
+        self._hosts: list[Host] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._processes: dict[Host, asyncio.subprocess.Process] = {}
+        self._some_host = asyncio.Event()
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        """Those that are connected."""
+        return self._hosts
+
+    async def start(self) -> None:
+        """Spawn the hosts; returns at once."""
+        self._tasks = [asyncio.create_task(self._keep_alive(), name=f"host-{i}") for i in range(self._count)]
+
+    async def first(self) -> Host:
+        """Wait for a connected host."""
+        while not self._hosts:
+            self._some_host.clear()
+            await self._some_host.wait()
+        return self._hosts[0]
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a host to assign."""
+        return any(host.alive for host in self._hosts)
+
+    def assign(self) -> Host | None:
+        """The live host with the fewest sessions, or None."""
+        alive = [host for host in self._hosts if host.alive]
+        return min(alive, key=lambda host: len(host.inboxes), default=None)
+
+    def check(self, host: Host) -> None:
+        """End a host that owes frames and sends nothing: its process hangs."""
+        owed = host.owed_since
+        process = self._processes.get(host)
+        if owed is not None and process is not None and self._clock.now() - owed >= _HUNG_S:
+            log.error("host hangs, ending it", extra={"pid": process.pid})
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    async def close(self) -> None:
+        """End all hosts. Twice is fine."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def add(self, host: Host) -> None:
+        """Take a connected host into the pool."""
+        self._hosts.append(host)
+        self._some_host.set()
+        self._metrics.worker_slots.labels("ready").set(len(self._hosts))
+
+    def remove(self, host: Host) -> None:
+        """Take a host out; its sessions notice at their next tick."""
+        host.lose()
+        if host in self._hosts:
+            self._hosts.remove(host)
+        self._metrics.worker_slots.labels("ready").set(len(self._hosts))
+
+    # --- processes ---
+
+    async def _keep_alive(self) -> None:
+        failures = 0
+        while True:
+            started = self._clock.now()
+            try:
+                await self._run_one()
+            except OSError:
+                log.exception("host could not be started")
+            failures = 0 if self._clock.now() - started > 60 else failures + 1
+            wait = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
+            log.error("host ended", extra={"restart_in_s": wait})
+            await asyncio.sleep(wait)
+
+    async def _run_one(self) -> None:
+        """One host from spawn to end."""
+        process, end = await self._spawn()
+        link: SocketFrontLink | None = None
+        host: Host | None = None
+        try:
+            link = await SocketFrontLink.connect(end)
+            async for message in link.messages():
+                if host is None and isinstance(message, bus.HostReady):
+                    host = Host(link, message, self._clock.now())
+                    self._processes[host] = process
+                    self.add(host)
+                elif host is not None:
+                    host.receive(message, self._metrics)
+        finally:
+            if host is not None:
+                self.remove(host)
+                self._processes.pop(host, None)
+            if link is not None:
+                link.close()
+            await _end(process)
+
+    async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "musetalk_service",
+                "worker",
+                "--bus-fd",
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **_HOST_ENVIRONMENT},
+            )
+        assert process.stdin is not None
+        process.stdin.write(self._settings_json.encode())
+        process.stdin.close()
+        return process, ours
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Wait for a host to end by itself, else make it."""
+    for ask in (None, signal.SIGTERM, signal.SIGKILL):
+        if ask is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(ask)
+        try:
+            await asyncio.wait_for(process.wait(), _END_S)
+            return
+        except asyncio.TimeoutError:
+            continue

@@ -1,0 +1,102 @@
+"""What waits to be written to one client. Bounded: a slow reader loses whole frames, never an answer.
+
+A lost P-frame would break the picture up to the next IDR, so once frames are dropped, all are until
+an IDR comes (H.264, 3.62: decoding can begin there). ``wants_idr`` asks the encoder to hurry it.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from musetalk_service.models.clips import ACTION
+from musetalk_service.utils.encoding import FramePayload, frame_text, json_head
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedFrame:
+    number: int
+    payload: FramePayload
+
+
+class Outbox:
+    """One writer takes with :meth:`next`; anyone on the event loop puts."""
+
+    def __init__(self, max_frames: int) -> None:
+        self._max_frames = max_frames
+        self._items: deque[str | _QueuedFrame] = deque()
+        self._frames = 0
+        self._skipping = False
+        self._closed = False
+        self._filled = asyncio.Event()
+        self._heads = ("", "")
+        self.frames_sent = 0
+        self.frames_dropped = 0
+        self.bytes_sent = 0
+
+    def name_session(self, session_id: str) -> None:
+        """The id that frames carry; to be called once, before the first frame."""
+        self._heads = (json_head("VIDEO_FRAME", session_id), json_head("ACTION_FRAME", session_id))
+
+    @property
+    def wants_idr(self) -> bool:
+        """True while frames are dropped until the next IDR."""
+        return self._skipping
+
+    def put(self, text: str) -> None:
+        """An answer: never dropped."""
+        if not self._closed:
+            self._items.append(text)
+            self._filled.set()
+
+    def put_frame(self, number: int, payload: FramePayload) -> None:
+        """A frame, counted from the session's first; may be dropped."""
+        if self._closed:
+            return
+        if self._skipping and payload.is_idr and self._frames < self._max_frames:
+            self._skipping = False
+        if self._frames >= self._max_frames:
+            self._drop_frames()
+            self._skipping = not payload.is_idr
+        if self._skipping:
+            self.frames_dropped += 1
+            return
+        self._items.append(_QueuedFrame(number, payload))
+        self._frames += 1
+        self._filled.set()
+
+    def close(self) -> None:
+        """No more is taken; :meth:`next` ends when the answers have been written."""
+        if not self._closed:
+            self._drop_frames()
+            self._closed = True
+            self._filled.set()
+
+    def abandon(self) -> None:
+        """The client is gone: nothing more is to be written."""
+        self._items.clear()
+        self._frames = 0
+        self._closed = True
+        self._filled.set()
+
+    async def next(self) -> str | None:
+        """The next text to write, or None when the outbox is closed and empty."""
+        while not self._items:
+            if self._closed:
+                return None
+            self._filled.clear()
+            await self._filled.wait()
+        item = self._items.popleft()
+        if isinstance(item, str):
+            return item
+        self._frames -= 1
+        head = self._heads[item.payload.state == ACTION]
+        text = frame_text(head, item.number, self.frames_sent, item.payload)
+        self.frames_sent += 1
+        self.bytes_sent += len(text)
+        return text
+
+    def _drop_frames(self) -> None:
+        kept = [item for item in self._items if isinstance(item, str)]
+        self.frames_dropped += len(self._items) - len(kept)
+        self._items = deque(kept)
+        self._frames = 0

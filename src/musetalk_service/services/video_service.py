@@ -1,0 +1,267 @@
+"""One session's continuous picture: idle packets and live frames, joined so that nothing shows.
+
+At each tick the stream delivers the frame that is due and asks for the next one. A host that is a
+little late is waited for; one that is gone or far too late is replaced, and idle packets fill in.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from musetalk_service.bus import messages as bus
+from musetalk_service.models.clips import DEFAULT_CLIP
+from musetalk_service.models.media import (
+    FRAME_SECONDS,
+    GOP_FRAMES,
+    SAMPLES_PER_FRAME,
+    ClipPosition,
+    samples_to_ms,
+)
+from musetalk_service.models.session import Trigger
+from musetalk_service.services.audio_service import AudioTimeline
+from musetalk_service.services.director import Director, Plan
+from musetalk_service.services.host_pool import Host, HostPool, Inbox
+from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.outbox import Outbox
+from musetalk_service.utils.encoding import FramePayload
+
+log = logging.getLogger(__name__)
+
+_WARM_UP_SAMPLES = 8000
+"""Audio before the playhead that a new host gets, so that its network hears what came before."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What a stream needs to know."""
+
+    avatar: str
+    engine: str
+    late_limit_s: float
+
+
+class SessionStream:
+    """The picture of one session. Owned by its connection, ticked by the frame clock."""
+
+    def __init__(
+        self,
+        session_id: str,
+        settings: StreamSettings,
+        *,
+        idle: Sequence[FramePayload],
+        director: Director,
+        timeline: AudioTimeline,
+        outbox: Outbox,
+        hosts: HostPool,
+        metrics: Metrics,
+    ) -> None:
+        self._id = session_id
+        self._settings = settings
+        self._idle = idle
+        self._director = director
+        self._timeline = timeline
+        self._outbox = outbox
+        self._hosts = hosts
+        self._metrics = metrics
+        self._frame = 0
+        self._plan: Plan | None = None
+        self._pending: deque[Plan] = deque()
+        self._host: Host | None = None
+        self._inbox = Inbox(epoch=0)
+        self._epoch = 0
+        self._pcm_sent = 0
+        self._fill_index: int | None = None
+        self._shown = ClipPosition(DEFAULT_CLIP, 0)
+        self._lost_at: float | None = None
+        self.engine = settings.engine
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame that a message that comes now can still change."""
+        return self._frame + 1 if self._plan is not None else self._frame
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame that is due has not come from the host yet."""
+        return bool(self._pending)
+
+    def tick(self, now: float) -> list[Trigger]:
+        """Deliver the frame that is due, and plan the next; returns what ended by itself."""
+        if self._plan is None:  # the very first frame: nothing has been planned ahead
+            self._plan, _ = self._director.plan(self._frame, now, host=False, request_idr=False)
+        self._deliver(self._plan, now)
+        self._frame += 1
+        return self._plan_next(now)
+
+    def catch_up(self, now: float) -> None:
+        """Send frames that were late and have come since the tick."""
+        self._drain(now)
+
+    def skip_to_playhead(self) -> None:
+        """Barge-in: audio that was dropped is never sent to the host."""
+        self._pcm_sent = self._timeline.playhead
+
+    def close(self, now: float) -> None:
+        """Give the host's part of the session up. Twice is fine."""
+        self._leave_host(now)
+
+    # --- delivery ---
+
+    def _deliver(self, plan: Plan, now: float) -> None:
+        if plan.live:
+            if self._host is None or not self._host.alive:
+                self._lose_host("host ended", now)
+                self._fill(plan)
+                return
+            self._pending.append(plan)
+            self._drain(now)
+            self._check_lateness(now)
+            return
+        self._fill_index = None
+        if self._pending:  # an idle IDR follows, so what is still missing is not needed any more
+            self._pending.clear()
+        self._send(plan, self._packet(plan, plan.place.index))
+
+    def _drain(self, now: float) -> None:
+        frames = self._inbox.frames
+        while frames and self._pending:
+            if frames[0].frame > self._pending[0].frame:
+                self._pending.popleft()  # the host never made it
+            elif frames[0].frame < self._pending[0].frame:
+                frames.popleft()
+            else:
+                self._deliver_live(self._pending.popleft(), frames.popleft(), now)
+
+    def _deliver_live(self, plan: Plan, frame: bus.Frame, now: float) -> None:
+        position = plan.audio_position
+        payload = FramePayload(
+            frame.access_unit,
+            frame.is_idr,
+            plan.state,
+            None if position is None else samples_to_ms(position),
+            plan.action_progress,
+        )
+        self.engine = frame.engine
+        self._fill_index = None
+        if self._lost_at is not None:
+            self._metrics.failover_gap.observe(now - self._lost_at)
+            self._lost_at = None
+        if frame.held:
+            self._metrics.frames.labels("held").inc()
+        self._send(plan, payload)
+
+    def _fill(self, plan: Plan) -> None:
+        """An idle packet in place of a live frame that will not come; the first of a run is an IDR."""
+        if self._fill_index is None:
+            self._fill_index = plan.frame // GOP_FRAMES * GOP_FRAMES % len(self._idle)
+        payload = replace(self._packet(plan, self._fill_index), audio_timestamp_ms=None)
+        self._fill_index = (self._fill_index + 1) % len(self._idle)
+        self._metrics.frames.labels("filled").inc()
+        self._send(plan, payload)
+
+    def _packet(self, plan: Plan, index: int) -> FramePayload:
+        shared = self._idle[index]
+        if plan.state == shared.state:
+            return shared
+        return replace(shared, state=plan.state, action_progress=plan.action_progress)
+
+    def _send(self, plan: Plan, payload: FramePayload) -> None:
+        dropped = self._outbox.frames_dropped
+        self._outbox.put_frame(plan.frame, payload)
+        self._metrics.frames.labels("sent").inc()
+        if self._outbox.frames_dropped > dropped:
+            self._metrics.frames.labels("dropped").inc(self._outbox.frames_dropped - dropped)
+        self._shown = plan.place
+
+    def _check_lateness(self, now: float) -> None:
+        late = len(self._pending)
+        if not late:
+            return
+        self._metrics.frames.labels("late").inc()
+        if self._inbox.failure is not None:
+            self._lose_host(self._inbox.failure, now)
+        elif (late - 1) * FRAME_SECONDS >= self._settings.late_limit_s:
+            assert self._host is not None
+            self._hosts.check(self._host)
+            self._lose_host("too late", now)
+        else:
+            return
+        self._fill(self._pending.pop())
+        self._pending.clear()
+
+    # --- planning ---
+
+    def _plan_next(self, now: float) -> list[Trigger]:
+        host_ready = self._host_alive() or self._hosts.available
+        reopen = not self._host_alive()
+        previous_live = self._plan is not None and self._plan.live
+        plan, triggers = self._director.plan(
+            self._frame, now, host=host_ready, request_idr=self._outbox.wants_idr or reopen
+        )
+        self._plan = plan
+        if plan.live != previous_live:
+            self._metrics.splices.labels("live" if plan.live else "idle").inc()
+        if plan.live:
+            if reopen:
+                self._open_host(now)
+            self._request(plan, now)
+        else:
+            self._leave_host(now)
+        return triggers
+
+    def _host_alive(self) -> bool:
+        return self._host is not None and self._host.alive
+
+    def _open_host(self, now: float) -> None:
+        host = self._hosts.assign()
+        assert host is not None  # plan() was told that there is one
+        self._epoch += 1
+        self._host = host
+        self._inbox = host.inboxes[self._id] = Inbox(self._epoch)
+        self._pcm_sent = max(0, self._timeline.playhead - _WARM_UP_SAMPLES)
+        self._metrics.sessions_speaking.inc()
+        settings = self._settings
+        host.send(bus.Open(self._id, self._epoch, settings.avatar, settings.engine, self._shown), now)
+
+    def _request(self, plan: Plan, now: float) -> None:
+        assert self._host is not None
+        end = self._timeline.playhead + self._timeline.look_ahead
+        start, pcm = (self._pcm_sent, b"")
+        if plan.audio_position is not None:
+            start, samples = self._timeline.audio(
+                self._pcm_sent, max(end, plan.audio_position + SAMPLES_PER_FRAME)
+            )
+            pcm = samples.tobytes()
+            self._pcm_sent = start + len(samples)
+        self._host.send(
+            bus.Render(
+                session=self._id,
+                epoch=self._epoch,
+                frame=plan.frame,
+                pose=plan.place,
+                force_idr=plan.force_idr,
+                audio_position=plan.audio_position,
+                pcm_position=start,
+                pcm=pcm,
+            ),
+            now,
+        )
+
+    def _lose_host(self, cause: str, now: float) -> None:
+        if self._host is None:
+            return
+        log.warning("session moves to another host", extra={"session_id": self._id, "cause": cause})
+        self._metrics.failovers.labels("late" if cause == "too late" else "lost").inc()
+        self._lost_at = now
+        self._leave_host(now)
+
+    def _leave_host(self, now: float) -> None:
+        if self._host is None:
+            return
+        self._metrics.sessions_speaking.dec()
+        self._host.inboxes.pop(self._id, None)
+        if self._host.alive:
+            self._host.send(bus.Shut(self._id, self._epoch), now)
+        self._host = None
+        self._inbox = Inbox(self._epoch)

@@ -1,0 +1,71 @@
+"""The H.264 encoder: one access unit out for each picture in, decodable by anything."""
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import PictureType
+from numpy.typing import NDArray
+
+from musetalk_service.models.media import FPS, HEIGHT, WIDTH, EncodedFrame
+from musetalk_service.utils import h264
+
+_VBV_SECONDS = 0.27
+"""VBV buffer over peak rate: caps an IDR at about 26 kB without visible pulsing."""
+# Tagged as what OpenCV's conversion makes (BT.601, limited range); browsers take untagged video for BT.709.
+_COLOUR = "colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m:range=tv"
+# No scene cut and no interval of its own: IDRs come where the caller asks, and nowhere else.
+_GOP = "keyint=infinite:scenecut=0:repeat-headers=1:bframes=0"
+
+
+class H264Encoder:
+    """Constrained baseline, zero delay, one thread, SPS and PPS with each IDR.
+
+    ``label`` is put into each IDR as a user-data SEI message. Raises ``av.FFmpegError`` when x264 does.
+    """
+
+    def __init__(self, label: str, *, crf: int = 23, max_kbps: int = 1500) -> None:
+        context = av.CodecContext.create("libx264", "w")
+        assert isinstance(context, av.VideoCodecContext)
+        context.width, context.height = WIDTH, HEIGHT
+        context.pix_fmt = "yuv420p"
+        context.framerate = Fraction(FPS)
+        context.time_base = Fraction(1, FPS)
+        context.thread_count = 1
+        context.profile = "Baseline"
+        vbv = f"vbv-maxrate={max_kbps}:vbv-bufsize={int(max_kbps * _VBV_SECONDS)}"
+        context.options = {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "crf": str(crf),
+            "level": "31",
+            "x264-params": f"{_GOP}:{_COLOUR}:{vbv}",
+        }
+        self._context = context
+        self._label = label
+        self._sei = h264.user_data_sei(h264.SYNTHETIC_UUID, label)
+        self._pts = 0
+
+    def set_label(self, label: str) -> None:
+        """What the SEI of the following IDRs says."""
+        if label != self._label:
+            self._label = label
+            self._sei = h264.user_data_sei(h264.SYNTHETIC_UUID, label)
+
+    def encode(self, picture: NDArray[np.uint8], *, force_idr: bool) -> EncodedFrame:
+        """One (512, 512, 3) BGR picture to one access unit; the first is an IDR in any case."""
+        planes: NDArray[np.uint8] = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame.pts = self._pts
+        frame.pict_type = PictureType.I if force_idr else PictureType.NONE
+        data = b"".join(bytes(packet) for packet in self._context.encode(frame))
+        idr = h264.is_idr(data)
+        encoded = EncodedFrame(self._pts, h264.insert_before_slices(data, self._sei) if idr else data, idr)
+        self._pts += 1
+        return encoded
+
+
+def synthetic_label(engine: str, version: str) -> str:
+    """The text that marks a picture as synthetic, and by what."""
+    return f"synthetic; generator=musetalk-service; engine={engine}; version={version}"
