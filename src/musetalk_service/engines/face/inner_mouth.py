@@ -103,7 +103,8 @@ class InnerMouth:
         gaps = np.interp(x, shape.upper[:, 0], shape.lower[:, 1] - shape.upper[:, 1])
         # Where the opening is narrow, wet lip is seen, not the cavity.
         wet = (np.clip(1.0 - gaps / (0.10 * width), 0.0, 1.0) ** 1.5).astype(np.float32)[:, None]
-        canvas: Canvas = dark.astype(np.float32)[..., None] * (self._cavity * (1.0 - wet)) + self._wet_lip * wet
+        canvas: Canvas = dark.astype(np.float32)[..., None] * (self._cavity * (1.0 - wet))
+        canvas += self._wet_lip * wet
 
         round_, tongue = _unit(mouth.round), _unit(mouth.tongue)
         self._draw_tongue(canvas, x, y, lower_y, opening, shape.jaw_drop, round_, tongue)

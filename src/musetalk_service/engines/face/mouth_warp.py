@@ -36,6 +36,8 @@ _STEP: Final = 4
 _INVERSIONS: Final = 4
 _SEAM: Final = 0.35
 """Half width in pixels of the change from one layer to the other, between the corners."""
+_SHUT_SEAM: Final = 1.2
+"""Added to that half width while the lips are shut."""
 _WIDENING: Final = 0.9
 """Growth of that half width per pixel beyond the corners."""
 
@@ -149,7 +151,9 @@ class MouthWarp:
         middle = 0.5 * (shape.upper + shape.lower)
         seam = np.interp(self._columns, middle[:, 0], middle[:, 1])
         outside = np.maximum(np.maximum(middle[0, 0] - self._columns, self._columns - middle[-1, 0]), 0.0)
-        slope = 0.5 / (_SEAM + _WIDENING * outside)
+        # Between shut lips the layers agree, and a wide change spares the thin dark line.
+        shut = max(0.0, 1.0 - shape.gap)
+        slope = 0.5 / (_SEAM + _SHUT_SEAM * shut + _WIDENING * outside)
         offset = (0.5 + seam * slope).astype(np.float32)
         share = offset - self._pixel_rows * slope.astype(np.float32)
         return cast(Flow, np.clip(share, 0.0, 1.0, out=share))
