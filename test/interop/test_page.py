@@ -123,7 +123,7 @@ def test_lost_server_is_explained_and_reconnecting_works(page: Page, live_server
     page.evaluate("musetalk.close()")
     page.evaluate("musetalk.connect().catch(() => null)")
     page.wait_for_selector("#reconnect")
-    assert "cannot be reached" in page.inner_text("#notice")
+    assert "cannot be reached" in page.inner_text("#veil")
     page.context.set_offline(False)  # the page also notices by itself
     page.wait_for_function("musetalk.connected")
     page.wait_for_selector("#veil", state="hidden")

@@ -43,15 +43,21 @@ player.addEventListener("stats", ({ detail: stats }) => {
   $("latency").textContent = latency === null ? "–" : Math.round(latency);
 });
 
+player.addEventListener("frame", () => $("frame").classList.add("seen"), { once: true });
+
 player.addEventListener("error", ({ detail }) => {
-  if (detail.fatal) {
-    stopMicrophone();
-    const held = $("controls").contains(document.activeElement);
-    $("veil-text").textContent = detail.message;
-    $("veil").hidden = false;
-    if (held) $("reconnect").focus();
+  if (!detail.fatal) {
+    tell(detail);
+    return;
   }
-  tell(detail);
+  stopMicrophone();
+  quiet();
+  const held = $("controls").contains(document.activeElement);
+  $("veil-text").textContent = detail.message;
+  $("veil-hint").textContent = detail.hint ?? "";
+  $("veil").hidden = false;
+  $("reconnect").hidden = ["insecure", "unsupported"].includes(detail.code);
+  if (held) $("reconnect").focus(); // its own place is disabled now
 });
 
 player.addEventListener("audio", ({ detail: { phase } }) => {
@@ -94,12 +100,14 @@ async function play(name, load) {
     tell({ message: `${name} could not be read as sound.`, hint: "Try a WAV, MP3, M4A or Ogg file." });
     return;
   }
+  $("interrupt").classList.add("live");
   try {
     const heard = await player.playAudio(sound);
     $("announce").textContent = heard ? "Finished." : "Stopped.";
   } catch {
     // the error event has shown it
   }
+  $("interrupt").classList.toggle("live", player.playing);
 }
 
 async function playSample() {

@@ -88,6 +88,11 @@ export class MuseTalkPlayer extends EventTarget {
     return this.sessionId !== null;
   }
 
+  /** Whether an utterance of `playAudio` is on its way or heard. */
+  get playing() {
+    return this.#utterance !== null;
+  }
+
   /** The AudioContext of the sound. Browsers keep it silent until the person has clicked something. */
   get audioContext() {
     this.#context ??= new AudioContext({ latencyHint: "interactive" });
@@ -163,11 +168,15 @@ export class MuseTalkPlayer extends EventTarget {
     if (this.#utterance !== utterance) return false;
     const startMs = this.#sentSamples / 16;
     const pcm = wire.floatToPcm(resample(mixDown(buffer), buffer.sampleRate, wire.SAMPLE_RATE));
-    this.#sound = new SyncedSound(this.audioContext, buffer, this.audioOutput, startMs, () => this.#soundEnded());
-    const sound = this.#sound;
-    if (audible) this.#presenter.setClock(() => sound.heardMs());
-    const late = (this.info.delay_ms ?? 0) + UNSYNCED_GRACE_MS;
-    utterance.timer = setTimeout(() => this.#startUnsynced(sound), late);
+    const delayMs = this.info.delay_ms ?? 0;
+    if (audible) {
+      const sound = new SyncedSound(this.audioContext, buffer, this.audioOutput, startMs, () => this.#soundEnded());
+      this.#sound = sound;
+      this.#presenter.setClock(() => sound.heardMs());
+      utterance.timer = setTimeout(() => this.#startUnsynced(sound), delayMs + UNSYNCED_GRACE_MS);
+    } else {
+      utterance.timer = setTimeout(() => this.#stopSound(false), delayMs + buffer.duration * 1000);
+    }
     await this.#burst(pcm, utterance);
     return done;
   }
