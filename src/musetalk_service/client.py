@@ -35,15 +35,30 @@ from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 
 from musetalk_service.client_messages import (
+    ActionTriggered,
     CloseAck,
+    Interrupted,
+    OtherMessage,
     ReceivedFrame,
     ServerError,
     ServerMessage,
     SessionStarted,
-    parse_server_message,
+    StateChanged,
+    read_server_message,
 )
 
-__all__ = ["MuseTalkClient", "ServerError"]
+__all__ = [
+    "ActionTriggered",
+    "CloseAck",
+    "Interrupted",
+    "MuseTalkClient",
+    "OtherMessage",
+    "ReceivedFrame",
+    "ServerError",
+    "ServerMessage",
+    "SessionStarted",
+    "StateChanged",
+]
 
 CHUNK_MS = 40
 BYTES_PER_SAMPLE = 2
@@ -84,16 +99,14 @@ class MuseTalkClient:
         *,
         auth_token: str | None = None,
         session_id: str | None = None,
-        frames: Literal["binary", "text"] = "binary",
         options: Mapping[str, Any] | None = None,
         timeout: float = 15.0,
         close_timeout: float = 5.0,
     ) -> AsyncIterator["MuseTalkClient"]:
         """Opens a session as `user_id` on `server` ("ws://host:port" or "wss://host"); closes it at the end.
 
-        `session_id`: a UUID v4, one is made when absent. `frames`: how the server is asked to send
-        frames; "binary" is a third smaller. `options`: more INIT data, for example {"events": True}.
-        Waits `timeout` seconds for INIT_SUCCESS and `close_timeout` seconds for CLOSE_ACK.
+        `session_id`: a UUID v4, one is made when absent. `options`: more INIT data. Waits `timeout`
+        seconds for INIT_SUCCESS and `close_timeout` seconds for CLOSE_ACK.
 
         Raises ServerError when the server refuses the session or is full (`retry_after_ms` then says
         for how long), TimeoutError, OSError, or websockets.exceptions.WebSocketException.
@@ -102,8 +115,6 @@ class MuseTalkClient:
         data: dict[str, Any] = {"user_id": user_id, "video_config": {"resolution": "512x512", "fps": 25}}
         if auth_token is not None:
             data["auth_token"] = auth_token
-        if frames == "binary":
-            data["frames"] = "binary"
         data.update(options or {})
         wanted_id = session_id or str(uuid.uuid4())
         try:
@@ -165,10 +176,6 @@ class MuseTalkClient:
         """Drops all speech that waits or plays (barge-in); the answer is an `Interrupted` message."""
         await self._send("INTERRUPT", {})
 
-    async def switch_engine(self, engine: str) -> None:
-        """Asks for another lip-sync engine by name; the answer is ENGINE_SWITCHED."""
-        await self._send("SWITCH_ENGINE", {"engine": engine})
-
     async def change_state(self, state: State, base_video: str) -> None:
         """Asks for another state and base clip; the answer is a `StateChanged` message."""
         await self._send("STATE_CHANGE", {"target_state": state, "base_video": base_video})
@@ -229,7 +236,7 @@ class MuseTalkClient:
             if self._close_ack is not None:
                 return None
             raw = await self._connection.recv()
-            message = parse_server_message(raw, time.monotonic())
+            message = read_server_message(raw, time.monotonic())
             if isinstance(message, CloseAck):
                 self._close_ack = message
             return message
@@ -255,7 +262,7 @@ class MuseTalkClient:
 async def _wait_for_start(connection: ClientConnection) -> SessionStarted:
     while True:
         try:
-            message = parse_server_message(await connection.recv(), time.monotonic())
+            message = read_server_message(await connection.recv(), time.monotonic())
         except ConnectionClosed as closed:
             if closed.rcvd is not None and closed.rcvd.code == TRY_AGAIN_LATER:
                 raise _busy(None) from None

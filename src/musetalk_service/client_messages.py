@@ -2,20 +2,9 @@
 
 import base64
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-# musetalk_websocket_spec.md, "Binary frames": magic, version, flags, sequence number, frame timestamp,
-# audio timestamp, action progress, state, reserved, payload length.
-BINARY_HEADER = struct.Struct(">2sBBIIIHBBI")
-BINARY_MAGIC = b"MF"
-BINARY_VERSION = 1
-NO_AUDIO_TIMESTAMP = 0xFFFFFFFF
-FLAG_KEYFRAME = 1
-FLAG_ACTION = 2
-STATES = ("idle", "speaking", "action")
 
 
 @dataclass(frozen=True)
@@ -87,7 +76,7 @@ class CloseAck:
 
 @dataclass(frozen=True)
 class OtherMessage:
-    """Any other message, such as EVENT or ENGINE_SWITCHED."""
+    """A message of a newer protocol than this library's."""
 
     type: str
     data: Mapping[str, Any]
@@ -121,16 +110,17 @@ ServerMessage = (
 )
 
 
-def parse_server_message(raw: str | bytes, received_at: float) -> ServerMessage:
-    """Reads one WebSocket message, text or binary. Raises ValueError when it is none of the protocol's."""
-    if isinstance(raw, bytes):
-        return _binary_frame(raw, received_at)
+def read_server_message(raw: str | bytes, received_at: float) -> ServerMessage:
+    """Reads one WebSocket message. Raises ValueError when it is none of the protocol's.
+
+    More forgiving than the server's own `models.messages`, since it also reads older and newer servers.
+    """
     envelope = json.loads(raw)
     try:
         data = envelope.get("data") or {}
         return _text_message(envelope["type"], envelope["session_id"], data, received_at)
     except (KeyError, TypeError, AttributeError) as cause:
-        raise ValueError(f"not a message of the protocol: {raw[:200]}") from cause
+        raise ValueError(f"not a message of the protocol: {raw[:200]!r}") from cause
 
 
 def _text_message(kind: str, session_id: str, data: Mapping[str, Any], received_at: float) -> ServerMessage:
@@ -173,27 +163,5 @@ def _text_frame(kind: str, data: Mapping[str, Any], received_at: float) -> Recei
         state=data.get("state", "action" if kind == "ACTION_FRAME" else "speaking"),
         audio_timestamp_ms=data.get("audio_timestamp"),
         action_progress=data["action_progress"] if kind == "ACTION_FRAME" else None,
-        received_at=received_at,
-    )
-
-
-def _binary_frame(raw: bytes, received_at: float) -> ReceivedFrame:
-    if len(raw) < BINARY_HEADER.size:
-        raise ValueError(f"a binary frame of {len(raw)} bytes is shorter than its header")
-    header = BINARY_HEADER.unpack_from(raw)
-    magic, version, flags, sequence, timestamp, audio, progress, state, _reserved, length = header
-    if (magic, version) != (BINARY_MAGIC, BINARY_VERSION) or state >= len(STATES):
-        raise ValueError(f"not a binary frame of version {BINARY_VERSION}: {raw[:BINARY_HEADER.size].hex()}")
-    access_unit = raw[BINARY_HEADER.size :]
-    if length != len(access_unit):
-        raise ValueError(f"a binary frame announces {length} bytes and carries {len(access_unit)}")
-    return ReceivedFrame(
-        access_unit=access_unit,
-        timestamp_ms=timestamp,
-        sequence_number=sequence,
-        is_keyframe=bool(flags & FLAG_KEYFRAME),
-        state=STATES[state],
-        audio_timestamp_ms=None if audio == NO_AUDIO_TIMESTAMP else audio,
-        action_progress=progress / 65_535 if flags & FLAG_ACTION else None,
         received_at=received_at,
     )

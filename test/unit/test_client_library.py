@@ -13,18 +13,17 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from musetalk_service.client import MuseTalkClient
-from musetalk_service.client_messages import (
-    BINARY_HEADER,
+from musetalk_service.client import (
     ActionTriggered,
     CloseAck,
     Interrupted,
+    MuseTalkClient,
     OtherMessage,
     ReceivedFrame,
     ServerError,
     StateChanged,
-    parse_server_message,
 )
+from musetalk_service.client_messages import read_server_message
 
 INIT_SUCCESS = {
     "model_loaded": True,
@@ -44,7 +43,7 @@ class ScriptedServer:
     url: str = ""
     path: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)
-    replies: dict[str, list[tuple[str, dict[str, Any]] | bytes]] = field(default_factory=dict)
+    replies: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     acknowledge_close: bool = True
 
     async def serve_one(self, connection: ServerConnection) -> None:
@@ -58,12 +57,9 @@ class ScriptedServer:
                 replies = [("INIT_SUCCESS", INIT_SUCCESS)]
             if message["type"] == "CLOSE" and self.acknowledge_close:
                 replies = [*replies, ("CLOSE_ACK", {"reason": "client_request"})]
-            for reply in replies:
-                if isinstance(reply, bytes):
-                    await connection.send(reply)
-                else:
-                    envelope = {"type": reply[0], "session_id": message["session_id"], "data": reply[1]}
-                    await connection.send(json.dumps(envelope))
+            for kind, data in replies:
+                envelope = {"type": kind, "session_id": message["session_id"], "data": data}
+                await connection.send(json.dumps(envelope))
 
     def data_of(self, kind: str) -> list[dict[str, Any]]:
         return [message["data"] for message in self.received if message["type"] == kind]
@@ -85,7 +81,7 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield scripted
 
 
-def text_frame(timestamp: int, **more: Any) -> tuple[str, dict[str, Any]]:
+def frame_message(timestamp: int, **more: Any) -> tuple[str, dict[str, Any]]:
     data = {"frame_data": base64.b64encode(b"\0\0\0\1e").decode(), "frame_timestamp": timestamp, **more}
     return ("ACTION_FRAME" if "action_progress" in more else "VIDEO_FRAME"), data
 
@@ -103,7 +99,6 @@ async def test_connect_sends_init_and_reads_what_the_server_offers(server: Scrip
             "user_id": "alice",
             "video_config": {"resolution": "512x512", "fps": 25},
             "auth_token": "jwt",
-            "frames": "binary",
             "events": True,
         }
     ]
@@ -185,13 +180,13 @@ async def test_replies_come_typed_and_in_order(server: ScriptedServer) -> None:
         "STATE_CHANGE": [("STATE_CHANGED", {"current_state": "idle", "current_video": "idle_0"})],
         "ACTION": [("ACTION_TRIGGERED", {"action_index": 2, "inserted": True})],
         "INTERRUPT": [("INTERRUPTED", {"audio_played_ms": 400, "audio_dropped_ms": 1600})],
-        "SWITCH_ENGINE": [("ENGINE_SWITCHED", {"engine": "static"})],
+        "END_OF_SPEECH": [("EVENT", {"event": "speech_ended"})],
     }
     async with MuseTalkClient.connect(server.url, "alice") as client:
         await client.change_state("idle", "idle_0")
         await client.action(2)
         await client.interrupt()
-        await client.switch_engine("static")
+        await client.end_of_speech()
         messages = []
         async for message in client:
             messages.append(message)
@@ -203,18 +198,17 @@ async def test_replies_come_typed_and_in_order(server: ScriptedServer) -> None:
         StateChanged("idle", "idle_0"),
         ActionTriggered(2),
         Interrupted(400, 1600),
-        OtherMessage("ENGINE_SWITCHED", {"engine": "static"}),
+        OtherMessage("EVENT", {"event": "speech_ended"}),
     ]
     assert server.data_of("STATE_CHANGE") == [{"target_state": "idle", "base_video": "idle_0"}]
     assert server.data_of("ACTION") == [{"action_index": 2}]
     assert len(server.data_of("CLOSE")) == 1
 
 
-async def test_frames_come_from_text_and_binary_alike(server: ScriptedServer) -> None:
+async def test_frames_of_new_and_old_servers(server: ScriptedServer) -> None:
     more = {"sequence_number": 7, "is_keyframe": True, "state": "speaking", "audio_timestamp": 40}
-    binary = BINARY_HEADER.pack(b"MF", 1, 0b11, 8, 320, 0xFFFFFFFF, 65_535, 2, 0, 5) + b"\0\0\0\1e"
     server.replies = {
-        "INTERRUPT": [text_frame(280, **more), binary, text_frame(360, action_progress=0.5), text_frame(400)]
+        "INTERRUPT": [frame_message(280, **more), frame_message(360, action_progress=0.5), frame_message(400)]
     }
     async with MuseTalkClient.connect(server.url, "alice") as client:
         await client.interrupt()
@@ -226,7 +220,6 @@ async def test_frames_come_from_text_and_binary_alike(server: ScriptedServer) ->
     assert all(frame.access_unit == b"\0\0\0\1e" and frame.received_at > 0 for frame in frames)
     assert [describe(frame) for frame in frames] == [
         (280, 7, True, "speaking", 40, None),
-        (320, 8, True, "action", None, 1.0),
         (360, 9, False, "action", None, 0.5),
         (400, 10, False, "speaking", None, None),
     ]
@@ -246,7 +239,7 @@ def describe(frame: ReceivedFrame) -> tuple[object, ...]:
 async def test_an_error_is_an_item_of_the_stream_and_raised_by_frames(server: ScriptedServer) -> None:
     data = {"code": "RATE_LIMIT_EXCEEDED", "message": "slow down", "details": {"retry_after_ms": 90}}
     error = ("ERROR", data)
-    server.replies = {"INTERRUPT": [error, text_frame(40), error, text_frame(80)]}
+    server.replies = {"INTERRUPT": [error, frame_message(40), error, frame_message(80)]}
     async with MuseTalkClient.connect(server.url, "alice") as client:
         await client.interrupt()
         messages = aiter(client)
@@ -307,16 +300,14 @@ async def test_close_while_another_task_iterates(server: ScriptedServer) -> None
 @pytest.mark.parametrize(
     "raw",
     [
+        "",
         "[]",
         "{}",
         '{"type": "VIDEO_FRAME", "session_id": "s", "data": {}}',
-        b"",
-        b"MF",
-        BINARY_HEADER.pack(b"XX", 1, 0, 0, 0, 0, 0, 0, 0, 0),
-        BINARY_HEADER.pack(b"MF", 1, 0, 0, 0, 0, 0, 3, 0, 0),
-        BINARY_HEADER.pack(b"MF", 1, 0, 0, 0, 0, 0, 0, 0, 5),
+        '{"type": "CLOSE_ACK", "session_id": "s", "data": []}',
+        b"\xff",
     ],
 )
 def test_what_is_not_of_the_protocol_is_a_value_error(raw: str | bytes) -> None:
     with pytest.raises(ValueError):
-        parse_server_message(raw, 0.0)
+        read_server_message(raw, 0.0)
