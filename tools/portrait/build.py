@@ -22,7 +22,7 @@ from skin import draw_seam, draw_skin
 _HERE = Path(__file__).resolve().parent
 _ASSETS = _HERE.parents[1] / "src" / "musetalk_service" / "assets" / "default_avatar"
 _SEED = 478
-_GRAIN = 0.0065
+_GRAIN = 0.0045
 
 
 def _generator(part: int) -> np.random.Generator:

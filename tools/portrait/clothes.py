@@ -33,9 +33,9 @@ def _weave(grid: Grid, rng: np.random.Generator, amount: float) -> Field:
 def _paint(
     grid: Grid, below: Field, mask: Field, height: Field, colour: str, dark: Field, rng: np.random.Generator
 ) -> Field:
-    albedo = to_linear(hex_rgb(colour)) * (1 + _weave(grid, rng, 0.10))[..., None]
+    albedo = to_linear(hex_rgb(colour)) * (1 + _weave(grid, rng, 0.05))[..., None]
     gloss = np.full_like(height, 0.10)
-    lit = shade(grid, height + _weave(grid, rng, 0.05), np.asarray(albedo, np.float32), dark, gloss, dark)
+    lit = shade(grid, height + _weave(grid, rng, 0.02), np.asarray(albedo, np.float32), dark, gloss, dark)
     return np.asarray(below * (1 - mask[..., None]) + lit * mask[..., None], np.float32)
 
 

@@ -26,7 +26,7 @@ def _eyeball(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
             ink.disc((float(end[0]), float(end[1])), reach, 7, "#9c7468", strength, 3.2)
         ink.disc((cx, cy), r + 0.7, None, "#2c1a12", 0.85, 0.8)
         ink.disc((cx, cy), r - 0.1, None, shader=radial((cx - 0.4, cy + 1.6), r * 1.05, [
-            (0.0, "#8d5b30"), (0.42, "#7c4b26"), (0.74, "#57311a"), (1.0, "#24120b")]))  # fmt: skip
+            (0.0, "#84562f"), (0.42, "#6f4524"), (0.74, "#4a2b18"), (1.0, "#1f100a")]))  # fmt: skip
         for _ in range(110):
             angle = rng.uniform(0, 2 * np.pi)
             start, stop = rng.uniform(2.9, 4.0), rng.uniform(5.0, 7.2)
@@ -52,7 +52,7 @@ def _eyeball(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
 def _lids(ink: Ink, eye: Eye) -> None:
     out = _toward(eye)
     # A little eye shadow between crease and lash line, and the crease itself.
-    ink.fill(np.vstack([eye.crease + (0, -0.5), eye.upper[::-1]]), "#8a4f3c", 0.20, 1.6)
+    ink.fill(np.vstack([eye.crease + (0, -0.5), eye.upper[::-1]]), "#8a4f3c", 0.12, 1.6)
     ink.stroke(eye.crease, (0.2, 1.1, 1.3, 1.2, 0.2), "#7a3f2d", 0.62, 0.45, 60)
     ink.stroke(eye.crease + (0, -1.4), (0.2, 1.6, 1.8, 1.4, 0.2), "#8e5540", 0.25, 0.9, 60)
     ink.stroke(eye.lower[6:] + (0, 0.35), (0.2, 0.5, 0.8, 1.0, 0.9), "#6b3a2b", 0.55, 0.35, 60)
@@ -63,13 +63,13 @@ def _lids(ink: Ink, eye: Eye) -> None:
 
 def _lashes(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
     out = _toward(eye)
-    for share in np.sort(rng.uniform(0.10, 1.0, 74)):
+    for share in np.sort(rng.uniform(0.10, 1.0, 110)):
         root = eye.upper[int(share * (len(eye.upper) - 1))] + (0, -0.2)
         lean = out * (-0.30 + 1.25 * share**1.3) + rng.normal(0, 0.10)
-        length = (1.5 + 2.7 * share**0.9) * rng.uniform(0.75, 1.08)
+        length = (1.4 + 2.2 * share**0.9) * rng.uniform(0.75, 1.08)
         tip = root + np.array((lean, -(1.12 - 0.42 * share))) * length
         bend = (root + tip) / 2 + np.array((out * 0.30, 0.42)) * length * 0.30
-        ink.stroke([root, bend, tip], (0.55, 0.42, 0.06), _LASH, 0.88, 0.0, 10)
+        ink.stroke([root, bend, tip], (0.42, 0.30, 0.05), _LASH, 0.72, 0.0, 10)
     for share in np.sort(rng.uniform(0.34, 0.97, 34)):
         root = eye.lower[int(share * (len(eye.lower) - 1))] + (0, 0.2)
         length = rng.uniform(0.9, 1.7)
@@ -81,22 +81,22 @@ def _brow(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
     """Soft powder below many single hairs, sparse and upright at the inner end."""
     out = _toward(eye)
     whole = np.vstack([eye.brow_top, eye.brow_low[::-1]])
-    ink.fill(whole, "#4a2c20", 0.34, 1.7)
+    ink.fill(whole, "#55362a", 0.36, 2.0)
     ink.fill(np.vstack([eye.brow_top[28:] + (0, 0.8), eye.brow_low[28:][::-1] + (0, -0.8)]), "#3c2318", 0.42, 1.1)
     last = len(eye.brow_top) - 1
-    for _ in range(330):
+    for _ in range(420):
         share = rng.uniform(0.0, 0.97) ** 0.92
         height = rng.uniform(0.0, 1.0)
         k = int(share * last)
-        root = eye.brow_top[k] * (1 - height) + eye.brow_low[k] * height + rng.normal(0, 0.25, 2)
+        root = eye.brow_top[k] * (1 - height) + eye.brow_low[k] * height + rng.normal(0, 0.35, 2)
         rise = np.deg2rad(np.interp(share, (0, 0.12, 0.45, 0.75, 1), (86, 62, 32, 2, -26)))
         rise += (height - 0.55) * 0.9 * (1 if share < 0.7 else 0.5)
-        length = np.interp(share, (0, 0.2, 0.7, 1), (3.6, 5.4, 5.4, 3.4)) * rng.uniform(0.7, 1.1)
+        length = np.interp(share, (0, 0.2, 0.7, 1), (3.2, 4.8, 5.2, 3.4)) * rng.uniform(0.7, 1.1)
         way = np.array((out * np.cos(rise), -np.sin(rise)))
         tip = root + way * length + (0, 0.10 * length)
         bend = root + way * length * 0.5 + np.array((way[1], -way[0])) * out * -0.22
-        tone = ("#2c1a12", "#3d2519", "#51331f", "#6a462d")[int(rng.integers(4))]
-        ink.stroke([root, bend, tip], (0.30, 0.50, 0.06), tone, 0.35 + 0.35 * min(share * 4, 1), 0.0, 10)
+        tone = ("#38231a", "#472d1f", "#5a3a27", "#6e4b33")[int(rng.integers(4))]
+        ink.stroke([root, bend, tip], (0.22, 0.40, 0.05), tone, 0.25 + 0.40 * min(share * 3, 1), 0.0, 10)
 
 
 def draw_eyes(grid: Grid, face: Face, rng: np.random.Generator) -> Ink:

@@ -20,9 +20,15 @@ def argb(colour: Colour, opacity: float = 1.0) -> int:
     return int(skia.Color(red, green, blue, round(255 * own * opacity)))
 
 
-def linear(start: tuple[float, float], end: tuple[float, float], colours: Sequence[Colour]) -> skia.Shader:
-    """Return a linear gradient with evenly spaced colours."""
-    return skia.GradientShader.MakeLinear([skia.Point(*start), skia.Point(*end)], [argb(c) for c in colours])
+def linear(
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colours: Sequence[Colour],
+    places: Sequence[float] | None = None,
+) -> skia.Shader:
+    """Return a linear gradient; the colours are evenly spaced unless ``places`` (0..1, rising) says otherwise."""
+    ends = [skia.Point(*start), skia.Point(*end)]
+    return skia.GradientShader.MakeLinear(ends, [argb(c) for c in colours], places)
 
 
 def radial(centre: tuple[float, float], radius: float, stops: Sequence[tuple[float, Colour]]) -> skia.Shader:

@@ -16,10 +16,10 @@ FILL = (0.80, -0.10, 0.58)
 RIM = (0.93, -0.28, -0.12)
 _WRAP = np.array((0.52, 0.30, 0.22), np.float32)
 _SCATTER = (2.6, 1.1, 0.7)  # blur of red, green and blue light, in picture pixels
-_KEY_COLOUR = np.array((1.00, 0.955, 0.90), np.float32) * 0.86
+_KEY_COLOUR = np.array((1.00, 0.955, 0.90), np.float32) * 1.06
 _FILL_COLOUR = np.array((0.80, 0.92, 1.05), np.float32) * 0.15
-_SKY_COLOUR = np.array((0.94, 0.98, 1.04), np.float32) * 0.20
-_GROUND_COLOUR = np.array((1.05, 0.80, 0.68), np.float32) * 0.15
+_SKY_COLOUR = np.array((0.94, 0.98, 1.04), np.float32) * 0.24
+_GROUND_COLOUR = np.array((1.05, 0.80, 0.68), np.float32) * 0.20
 _RIM_COLOUR = np.array((1.0, 0.97, 0.94), np.float32) * 0.55
 
 
@@ -74,7 +74,7 @@ def shade(
     rim = np.clip(_dot(normal, RIM), 0, 1) ** 2.2
     out = np.empty((*height.shape, 3), np.float32)
     for k in range(3):
-        soft_facing = np.clip((facing + _WRAP[k]) / (1 + _WRAP[k]), 0, 1) ** 1.25
+        soft_facing = np.clip((facing + _WRAP[k]) / (1 + _WRAP[k]), 0, 1) ** 1.5
         ambient = _SKY_COLOUR[k] * up + _GROUND_COLOUR[k] * (1 - up) + _FILL_COLOUR[k] * fill
         light = _KEY_COLOUR[k] * soft_facing * lit ** (0.75 if k == 0 else 1.0)
         light += ambient * occlusion ** (0.7 if k == 0 else 1.0)

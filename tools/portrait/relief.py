@@ -11,16 +11,18 @@ from plate import ThinPlate
 
 _STEP = 4
 EAR = (
-    (92, 231), (96, 222), (103.5, 219.5), (109.5, 225), (111, 238), (109, 254), (105.5, 268), (103, 281), (98, 288),
-    (93.5, 284),
+    (86, 231), (92, 222), (99.5, 219.5), (105.5, 225), (107, 238), (105.4, 254), (102.6, 268), (101, 278), (98.4, 286),
+    (93.4, 289.6), (86, 287),
 )  # fmt: skip
-NECK = ((47, 330), (48.5, 380), (50, 408), (54, 428), (66, 444), (96, 458), (150, 474), (190, 520))
+NECK = ((45, 330), (46.5, 380), (48, 408), (52, 430), (62, 450), (78, 470), (90, 500), (90, 530))
 
 
 def _landmark_surface(grid: Grid, landmarks: Array) -> Field:
-    """Smooth surface through the landmark depths, on a coarse grid, then enlarged."""
-    ids = [k for k in range(468) if k not in INNER_LOWER[1:-1]]
-    fit = ThinPlate(landmarks[ids, :2], -landmarks[ids, 2:], smoothing=2e-4)
+    """Smooth surface through the landmark depths, the nose left out; on a coarse grid, then enlarged."""
+    off = np.abs(landmarks[:, 0] - CENTRE_X)
+    nose = (landmarks[:, 1] > 240) & (landmarks[:, 1] < 308) & (off < 24 - 0.12 * (300 - landmarks[:, 1]))
+    ids = [k for k in range(468) if k not in INNER_LOWER[1:-1] and not nose[k]]
+    fit = ThinPlate(landmarks[ids, :2], -landmarks[ids, 2:], smoothing=1.5e-3)
     line = np.arange(0, SIZE + _STEP, _STEP, dtype=np.float64)
     gx, gy = np.meshgrid(line, line)
     coarse = fit(np.stack([gx.ravel(), gy.ravel()], axis=1)).reshape(gx.shape).astype(np.float32)
@@ -33,18 +35,21 @@ def _landmark_surface(grid: Grid, landmarks: Array) -> Field:
 
 
 def _nose(grid: Grid) -> Field:
-    """Bridge, ball of the tip, wings and nostrils, added to the smooth surface."""
+    """Bridge, ball of the tip, wings and nostrils."""
     x, y = grid.axes()
-    along = np.clip((y - 228) / (NOSE_TIP_Y - 228), 0, 1)
-    width = 5.6 + 4.6 * along**1.6
-    fade = smoothstep(222, 246, y) * (1 - smoothstep(NOSE_TIP_Y - 6, NOSE_TIP_Y + 10, y))
-    bridge = (2.6 + 3.2 * along) * np.exp(-0.5 * ((x - CENTRE_X) / width) ** 2) * fade
-    out = bridge + 5.4 * grid.blob(CENTRE_X, NOSE_TIP_Y, 8.2, 6.6)
+    off = np.abs(x - CENTRE_X)
+    along = np.clip((y - 226) / (NOSE_TIP_Y + 3 - 226), 0, 1)
+    end = np.clip((y - NOSE_TIP_Y - 1) / 15.5, 0, 1)
+    rise = (1.5 + 15.5 * along**1.35) * smoothstep(218, 240, y) * np.sqrt(np.maximum(1 - end**2, 0))
+    width = 6.2 + 3.6 * along**1.8
+    out = rise * (0.72 * np.exp(-0.5 * (off / width) ** 2.4) + 0.28 * np.exp(-0.5 * (off / (2.0 * width)) ** 2))
+    out = grid.blur(np.asarray(out, np.float32), 1.3)
+    out += 3.4 * grid.blob(CENTRE_X, NOSE_TIP_Y + 3.5, 6.4, 5.4)
     for side in (-1, 1):
-        out += 5.4 * grid.blob(CENTRE_X + side * 13.4, 292.6, 4.6, 5.0, side * 12)
-        out -= 2.6 * grid.blob(CENTRE_X + side * (NOSE_HALF_WIDTH + 1.2), 291.0, 2.2, 6.0, side * -18)
-        out -= 5.0 * grid.blob(CENTRE_X + side * 8.2, 299.6, 3.6, 1.7, side * 14)
-    out += 2.2 * grid.blob(CENTRE_X, 300, 3.2, 4)
+        out += 6.6 * grid.blob(CENTRE_X + side * 12.6, 294.6, 4.3, 4.7, side * 10)
+        out -= 1.7 * grid.blob(CENTRE_X + side * 7.6, 290.5, 1.9, 4.2, side * 24)
+        out -= 2.4 * grid.blob(CENTRE_X + side * (NOSE_HALF_WIDTH + 1.0), 293.0, 2.0, 5.2, side * -16)
+        out -= 4.2 * grid.blob(CENTRE_X + side * 7.9, 300.6, 3.2, 1.5, side * 14)
     return np.asarray(out, np.float32)
 
 
@@ -55,12 +60,12 @@ def _lips(grid: Grid, face: Face) -> Field:
     out += 1.1 * grid.blob(CENTRE_X, 328.5, 4.0, 3.0)
     for side in (-1, 1):
         out += 1.5 * grid.blob(CENTRE_X + side * 10, 339, 7.5, 3.6)
-        out -= 2.2 * grid.blob(CENTRE_X + side * 41.0, 329.0, 3.6, 3.4)
+        out -= 2.2 * grid.blob(CENTRE_X + side * 39.4, 328.0, 3.4, 3.4)
         out += 1.0 * grid.line([(CENTRE_X + side * 4.4, 305), (CENTRE_X + side * 6.4, 321)], 3.0, 1.3)
     out -= 3.1 * grid.line(face.seam, 2.0, 1.1)
     out -= 1.4 * grid.line([(CENTRE_X, 304), (CENTRE_X, 322)], 4.5, 1.8)
-    out -= 4.6 * grid.blob(CENTRE_X, 352.5, 22, 5.0)
-    out += 4.0 * grid.blob(CENTRE_X, 373, 20, 11)
+    out -= 4.2 * grid.blob(CENTRE_X, 354, 20, 5.0)
+    out += 3.4 * grid.blob(CENTRE_X, 374, 15, 10)
     return np.asarray(out, np.float32)
 
 
@@ -70,7 +75,7 @@ def _eyes(grid: Grid, face: Face) -> Field:
     for eye in face.eyes:
         side = 1 if eye.right else -1
         cx, cy = eye.iris
-        out -= 3.0 * grid.blob(CENTRE_X + side * 22, 229, 8, 9)
+        out -= 1.6 * grid.blob(CENTRE_X + side * 21, 229, 8, 9)
         out += 7.0 * grid.soft(np.vstack([eye.crease + (0, 1.5), eye.lower[::-1] + (0, 4.5)]), 3.6)
         out -= 2.4 * grid.line(eye.crease, 2.2, 1.2)
         out += 2.2 * grid.line((eye.brow_top + eye.brow_low) / 2 + (0, 2), 9, 4.5)
@@ -86,7 +91,7 @@ def face_relief(grid: Grid, face: Face, landmarks: Array) -> Field:
     edge = grid.blur(inside, 9.0)
     _, y = grid.axes()
     low = smoothstep(250, 330, y)
-    roll = -22.0 * np.clip(1 - (edge - 0.5) * 2, 0, 1) ** 2 * (0.35 + 0.65 * low)
+    roll = -16.0 * np.clip(1 - (edge - 0.5) * 2, 0, 1) ** 2 * (0.35 + 0.65 * low)
     return np.asarray(base + roll + _nose(grid) + _lips(grid, face) + _eyes(grid, face), np.float32)
 
 
@@ -122,9 +127,9 @@ def ear_relief(grid: Grid, right: bool) -> Field:
     side = 1 if right else -1
     at = lambda *pts: [(CENTRE_X + side * dx, y) for dx, y in pts]  # noqa: E731
     out = 9.0 * grid.soft(ear_outline(right), 3.0)
-    out += 5.5 * grid.line(at((95, 229), (103, 222.5), (108.3, 232), (107, 250), (103.5, 266)), 4.2, 1.2)
-    out -= 6.0 * grid.line(at((100, 232), (104.0, 240), (102, 256), (98.5, 264)), 5.0, 1.8)
-    out += 3.0 * grid.line(at((99.5, 236), (101.2, 248), (99, 260)), 3.0, 1.2)
-    out -= 4.0 * grid.blob(CENTRE_X + side * 96.5, 254, 2.6, 6.5)
-    out += 3.0 * grid.blob(CENTRE_X + side * 99, 279, 4.0, 5.0)
+    out += 5.5 * grid.line(at((91, 229), (99, 222.5), (104.3, 232), (103, 250), (99.5, 266)), 4.2, 1.2)
+    out -= 6.0 * grid.line(at((96, 232), (100.0, 240), (98, 256), (94.5, 264)), 5.0, 1.8)
+    out += 3.0 * grid.line(at((95.5, 236), (97.2, 248), (95, 260)), 3.0, 1.2)
+    out -= 4.0 * grid.blob(CENTRE_X + side * 92.5, 254, 2.6, 6.5)
+    out += 3.0 * grid.blob(CENTRE_X + side * 95, 279, 4.0, 5.0)
     return np.asarray(out, np.float32)

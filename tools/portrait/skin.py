@@ -10,14 +10,14 @@ from light import hex_rgb, shade, to_linear
 from paths import Array, Field, Grid, at_x, smoothstep
 from relief import ear_outline, ear_relief, face_relief, neck_outline, neck_relief
 
-_SKIN = "#e3ae90"
+_SKIN = "#eab99b"
 _LIP_UPPER, _LIP_LOWER, _SEAM = "#b0605a", "#c26e66", "#5e2523"
 
 
 def _mottle(grid: Grid, rng: np.random.Generator) -> Field:
     """Fine and coarse unevenness of the skin around 0, made on the finished raster so that scale is free."""
     total = np.zeros((grid.side, grid.side), np.float32)
-    for cells, amount in ((512, 0.016), (170, 0.012), (48, 0.012), (14, 0.010)):
+    for cells, amount in ((512, 0.009), (170, 0.010), (48, 0.012), (14, 0.010)):
         noise = rng.normal(0, 1, (cells, cells)).astype(np.float32)
         total += amount * cv2.resize(noise, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
     return total
@@ -51,15 +51,15 @@ def face_albedo(grid: Grid, face: Face, rng: np.random.Generator) -> Field:
     base = _plain(grid, rng)
     for side in (-1, 1):
         base = _tint(base, grid.blob(CENTRE_X + side * 58, 282, 21, 14, side * -24), "#d97c68", 0.42)
-        base = _tint(base, grid.blob(CENTRE_X + side * 38, 253, 13, 5, side * 8), "#b97a6c", 0.20)
+        base = _tint(base, grid.blob(CENTRE_X + side * 38, 253, 13, 5, side * 8), "#c0806e", 0.14)
         base = _tint(base, grid.blob(CENTRE_X + side * 14, 294, 6, 5), "#d27c66", 0.28)
-        base = _tint(base, grid.blob(CENTRE_X + side * 8.3, 300.0, 3.3, 1.5, side * 16), "#4a1f16", 0.86)
+        base = _tint(base, grid.blob(CENTRE_X + side * 7.9, 300.6, 3.0, 1.35, side * 14), "#4a1f16", 0.86)
     base = _tint(base, grid.blob(CENTRE_X, 287, 10, 9), "#d98874", 0.30)
     base = _tint(base, grid.blob(CENTRE_X, 375, 24, 13), "#dc9580", 0.22)
     base = _tint(base, grid.blob(CENTRE_X, 165, 50, 26), "#edc3a6", 0.35)
     for eye in face.eyes:
-        base = _tint(base, grid.soft(eye.outline, 2.4), "#b0685a", 0.34)
-        base = _tint(base, grid.soft(np.vstack([eye.crease + (0, -2), eye.upper[::-1]]), 2.6), "#b4735e", 0.34)
+        base = _tint(base, grid.soft(eye.outline, 2.4), "#b0685a", 0.16)
+        base = _tint(base, grid.soft(np.vstack([eye.crease + (0, -2), eye.upper[::-1]]), 2.6), "#c07f69", 0.26)
     return _lip_colour(grid, face, base)
 
 
@@ -69,7 +69,7 @@ def _occlusion(grid: Grid, height: Field, face: Face) -> Field:
     wide = np.clip((grid.blur(height, 11.0) - height) / 16.0, -0.2, 1)
     dark = np.clip(1 - 0.55 * near - 0.45 * wide, 0.25, 1.15)
     for side in (-1, 1):
-        dark *= 1 - 0.55 * grid.blob(CENTRE_X + side * 8.4, 300.4, 3.6, 1.8, side * 15)
+        dark *= 1 - 0.55 * grid.blob(CENTRE_X + side * 7.9, 300.8, 3.4, 1.7, side * 14)
     dark *= 1 - 0.30 * grid.line(face.seam, 2.6, 0.9)
     return np.asarray(dark, np.float32)
 
@@ -78,8 +78,8 @@ def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
     """Shadows of the key light: hair on the brow, nose on the cheek and lip, lip on the chin."""
     lit = np.ones((grid.side, grid.side), np.float32)
     lit *= 1 - 0.50 * grid.soft(hair_edge, 6.0)
-    nose = [(258, 283), (268, 286), (277, 292), (281, 302), (272, 309), (258, 308), (247, 303)]
-    lit *= 1 - 0.42 * grid.soft(nose, 3.4)
+    nose = [(258, 286), (268, 289), (275, 294), (278, 302), (270, 308), (258, 307), (249, 303)]
+    lit *= 1 - 0.34 * grid.soft(nose, 3.2)
     under = np.vstack([at_x(face.lower_lip, np.linspace(232, 284, 20)) + (0.8, 0), [(276, 352), (258, 355), (240, 351)]])
     lit *= 1 - 0.34 * grid.soft(under, 2.8)
     upper = np.vstack([face.upper_lip + (0, 3), face.seam[::-1] + (0, 1.5)])
@@ -91,9 +91,9 @@ def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
 
 def _neck_layer(grid: Grid, face: Face, rng: np.random.Generator) -> tuple[Field, Field]:
     _, y = grid.axes()
-    chin = face.oval + (4, 24)
-    lit = 1 - 0.86 * grid.soft(chin, 7.0)
-    ambient = 1 - 0.50 * grid.soft(face.oval + (0, 9), 9.0)
+    chin = face.oval + (6, 28)
+    lit = 1 - 0.94 * grid.soft(chin, 6.0)
+    ambient = 1 - 0.72 * grid.soft(face.oval + (1, 14), 8.0)
     height = neck_relief(grid)
     albedo = _tint(_plain(grid, rng), grid.blob(CENTRE_X, 465, 60, 30), "#dba088", 0.25)
     gloss = np.full_like(height, 0.35)
