@@ -4,7 +4,6 @@ SHELL  := /bin/sh
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-NICE   ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -66,11 +65,46 @@ system-tools:
 	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || $(call apt,chromium) || \
 	  echo "chromium is missing: the tests that drive a browser will be skipped."
 
+.PHONY: bench
+bench: setup ## measure this machine: every script in bench/ but the soak test
+	@for script in $(filter-out bench/soak.py,$(wildcard bench/*.py)); do \
+	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+.PHONY: soak
+soak: setup ## hold many sessions for a long time and watch memory and lateness
+	$(BIN)/python bench/soak.py
+
+.PHONY: openapi
+openapi: setup ## write openapi.yaml from the code
+	$(BIN)/python -m musetalk_service openapi > openapi.yaml.new
+	mv openapi.yaml.new openapi.yaml
+
+# The tools below make files that are committed; they are not needed to run or test the service.
+
 .PHONY: fixtures
-fixtures: setup ## speak the test recordings and the page's sample again (espeak-ng)
-	@command -v espeak-ng >/dev/null 2>&1 || $(call apt,espeak-ng) || \
-	  { echo "espeak-ng is missing (apt install espeak-ng)." >&2; exit 1; }
+fixtures: setup speech-tools ## speak the test recordings and the page's sample again
 	$(BIN)/python fixtures/make_fixtures.py
+
+.PHONY: portrait
+portrait: $(VENV)/portrait/.installed ## draw the default avatar again
+	$(VENV)/portrait/bin/python tools/portrait/build.py
+
+$(VENV)/portrait/.installed: tools/portrait/requirements.txt | setup
+	@$(BIN)/python -m venv $(VENV)/portrait
+	@$(VENV)/portrait/bin/python -m pip install --quiet -r tools/portrait/requirements.txt
+	@touch $@
+
+.PHONY: train
+train: setup speech-tools ## synthesise the corpus, train the built-in engine and judge it (hours)
+	$(BIN)/python -m pip install --quiet -r training/requirements.txt
+	$(BIN)/python training/synthesise.py
+	$(BIN)/python training/train.py
+	$(BIN)/python training/evaluate.py
+
+.PHONY: speech-tools
+speech-tools:
+	@{ command -v espeak-ng && command -v flite; } >/dev/null 2>&1 || $(call apt,espeak-ng flite) || \
+	  { echo "espeak-ng or flite is missing (apt install espeak-ng flite)." >&2; exit 1; }
 
 .PHONY: clean
 clean: ## remove the virtual environment and caches
