@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.interpolation import Flow
-from musetalk_service.engines.face.landmarks import EYES, EyeIndices, Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import EYES, Box, EyeIndices, Face, FloatArray, Picture
 
 _LEVELS: Final = 24
 """Prepared closures; with an eye 20 px high the lid moves less than a pixel from one to the next."""
@@ -52,7 +52,7 @@ class Eyes:
     """Blink and gaze of one portrait."""
 
     def __init__(self, portrait: Picture, face: Face) -> None:
-        self._boxes: list[tuple[int, int, int, int]] = []
+        self._boxes: list[Box] = []
         self._lids: list[list[_Lids]] = []
         self._irises: list[_Iris] = []
         for eye in EYES:
@@ -61,14 +61,18 @@ class Eyes:
             self._lids.append(lids)
             self._irises.append(_prepare_iris(face, eye))
 
-    def look(self, picture: Picture, gaze_x: float, gaze_y: float) -> None:
+    def look(self, picture: Picture, gaze_x: float, gaze_y: float) -> list[Box]:
         """Shift the irises.
 
         Args:
             picture: (512, 512, 3) BGR with open eyes, changed in place.
             gaze_x: iris radii to the right, limited to +-0.35.
             gaze_y: iris radii down, limited to +-0.35.
+
+        Returns:
+            The rectangles that were changed.
         """
+        changed: list[Box] = []
         gaze_x, gaze_y = (min(max(g, -_GAZE_LIMIT), _GAZE_LIMIT) for g in (gaze_x, gaze_y))
         for iris in self._irises:
             height, width = iris.x.shape
@@ -82,24 +86,28 @@ class Eyes:
             )
             before = area.astype(np.float32)
             area[:] = (before + (moved - before) * iris.mask + 0.5).astype(np.uint8)
+            changed.append((iris.left, iris.top, iris.left + width, iris.top + height))
+        return changed
 
-    def close(self, picture: Picture, closure: float) -> None:
+    def close(self, picture: Picture, closure: float) -> list[Box]:
         """Close both eyes.
 
         Args:
             picture: (512, 512, 3) BGR, changed in place.
             closure: 0 open to 1 shut.
+
+        Returns:
+            The rectangles that were changed.
         """
         level = round(min(max(closure, 0.0), 1.0) * _LEVELS)
         if level == 0:
-            return
+            return []
         for (left, top, right, bottom), lids in zip(self._boxes, self._lids, strict=True):
             area = picture[top:bottom, left:right]
             lid = lids[level - 1]
-            eyeball = cv2.remap(
-                area, lid.below_x, lid.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            eyeball = cv2.remap(area, lid.below_x, lid.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             area[:] = (eyeball * lid.open_share + lid.lid + 0.5).astype(np.uint8)
+        return self._boxes
 
 
 def _contour(face: Face, indices: tuple[int, ...], columns: FloatArray) -> FloatArray:
@@ -108,9 +116,7 @@ def _contour(face: Face, indices: tuple[int, ...], columns: FloatArray) -> Float
     return cast(FloatArray, np.interp(columns, points[order, 0], points[order, 1]))
 
 
-def _prepare_lids(
-    portrait: Picture, face: Face, eye: EyeIndices
-) -> tuple[tuple[int, int, int, int], list[_Lids]]:
+def _prepare_lids(portrait: Picture, face: Face, eye: EyeIndices) -> tuple[Box, list[_Lids]]:
     points = face.points
     lid_x = points[list(eye.upper_lid), 0]
     start, end = float(lid_x.min()), float(lid_x.max())

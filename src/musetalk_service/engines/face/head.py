@@ -2,30 +2,33 @@
 
 The head turns by parallax: what is nearer moves further. Depth comes from the landmarks inside the
 face and from an ellipsoid around it; the movement fades out over hair and neck.
+
+The still picture is read from its double; only what a frame changed is read from the frame itself,
+cubically, which is as sharp but dearer.
 """
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 import cv2
 import numpy as np
 
 from musetalk_service.engines.face.interpolation import Lattice, smoothstep
-from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, SIZE, Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, SIZE, Box, Face, FloatArray, Picture
 from musetalk_service.models.face import Pose
 
 _STEP: Final = 8
-_ANGLE_LIMIT: Final = 8.0
-_SHIFT_LIMIT: Final = 12.0
-_SCALE_LIMIT: Final = 0.05
-_BREATH_LIMIT: Final = 4.0
 _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
-"""The pose begins with the head's fields: yaw to brow."""
+"""The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
+_LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
+"""Largest angles in radians, shifts in pixels, scale, breath in pixels and brow."""
 
 
 class Head:
     """Moves the head of one portrait."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, double: Picture, face: Face) -> None:
+        self._double = double
         self._lattice = lattice = Lattice(0, 0, SIZE, SIZE, _STEP)
         x, y = lattice.x, lattice.y
         chin = face.points[CHIN_TIP]
@@ -50,11 +53,11 @@ class Head:
             (weight * radius * (depth + 0.15), none),
             (none, weight * radius * (depth - 0.35)),
             (-weight * from_y, weight * from_x),
-            (weight * from_x, weight * from_y),
             (weight, none),
             (none, weight),
-            (none, -0.10 * face.eye_distance * brows),
+            (weight * from_x, weight * from_y),
             (none, shoulders),
+            (none, -0.10 * face.eye_distance * brows),
         )
         self._terms = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
         self._terms = self._terms.astype(np.float32)
@@ -65,33 +68,34 @@ class Head:
         """Whether anything but eyes and mouth differs from neutral."""
         return any(pose[:_HEAD_FIELDS])
 
-    def move(self, picture: Picture, pose: Pose) -> Picture:
+    def move(self, picture: Picture, pose: Pose, changed: Sequence[Box]) -> Picture:
         """A new picture in which head, brows and shoulders take the pose.
 
         Args:
             picture: (512, 512, 3) BGR.
             pose: angles, shifts and scale are limited to what the picture bears.
+            changed: where `picture` differs from the picture that was prepared.
 
         Returns:
             (512, 512, 3) BGR.
         """
-        angles = np.deg2rad(np.clip((pose.yaw, pose.pitch, pose.roll), -_ANGLE_LIMIT, _ANGLE_LIMIT))
-        shift = np.clip((pose.shift_x, pose.shift_y), -_SHIFT_LIMIT, _SHIFT_LIMIT)
-        amounts = np.array(
-            [
-                *angles,
-                np.clip(pose.scale, -_SCALE_LIMIT, _SCALE_LIMIT),
-                *shift,
-                np.clip(pose.brow, 0.0, 1.0),
-                np.clip(pose.breath, -_BREATH_LIMIT, _BREATH_LIMIT),
-            ],
-            dtype=np.float32,
-        )
+        amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
         lattice = self._lattice
         # The displacement is small and smooth: its inverse is close enough to its negative.
-        nodes = self._still - (self._terms @ amounts).reshape(2, lattice.rows, lattice.cols)
-        x, y = lattice.enlarge(nodes)
-        moved = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        shift = (self._terms @ amounts.astype(np.float32)).reshape(2, lattice.rows, lattice.cols)
+        x, y = lattice.enlarge(2.0 * (self._still - shift))
+        moved = cv2.remap(self._double, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        reach = int(np.abs(shift).max()) + 3
+        for left, top, right, bottom in changed:
+            rows = slice(max(top - reach, 0), min(bottom + reach, SIZE))
+            columns = slice(max(left - reach, 0), min(right + reach, SIZE))
+            moved[rows, columns] = cv2.remap(
+                picture,
+                0.5 * x[rows, columns],
+                0.5 * y[rows, columns],
+                cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
         return cast(Picture, moved)
 
 

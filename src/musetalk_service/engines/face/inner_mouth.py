@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
-from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import Box, Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import LipShape
 from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
 from musetalk_service.models.face import Mouth
@@ -31,9 +31,7 @@ _REFERENCE_SKIN: Final = np.array([150.0, 172.0, 210.0])
 class InnerMouth:
     """Paints the opening between the lips of one portrait."""
 
-    def __init__(
-        self, portrait: Picture, face: Face, closed: ClosedMouth, centre: tuple[float, float]
-    ) -> None:
+    def __init__(self, portrait: Picture, face: Face, closed: ClosedMouth, centre: tuple[float, float]) -> None:
         self._width = face.mouth_width
         self._centre_x, self._centre_y = centre
         skin = _median_colour(portrait, face.points[list(_SKIN_SPOTS)], 5)
@@ -53,17 +51,20 @@ class InnerMouth:
         self._painted_seam = closed.is_open  # a mouth that was open has no dark line when shut
         self._slant = _light_slant(portrait, face)
 
-    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth) -> None:
+    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth) -> Box | None:
         """Draw the opening into a picture whose lips are already in place.
 
         Args:
             picture: (512, 512, 3) BGR, changed in place.
             shape: where the lips are.
             mouth: the channels for teeth, tongue and rounding.
+
+        Returns:
+            The rectangle that was painted, if any.
         """
         gap = shape.gap
         if gap <= _FIRST_GAP and not self._painted_seam:
-            return
+            return None
         upper, lower = shape.upper, shape.lower
         left = max(int(min(upper[:, 0].min(), lower[:, 0].min())) - _MARGIN, 0)
         right = min(int(max(upper[:, 0].max(), lower[:, 0].max())) + _MARGIN + 1, picture.shape[1])
@@ -86,6 +87,7 @@ class InnerMouth:
             painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / 3.0)
         np.clip(painted, 0.0, 255.0, out=painted)
         picture[top:bottom, left:right] = painted.astype(np.uint8)
+        return left, top, right, bottom
 
     def _inside(self, shape: LipShape, mouth: Mouth, size: tuple[int, ...], corner: FloatArray) -> Canvas:
         """Everything behind the lips, (h, w, 3) float32."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.face.landmarks import FloatArray
+from musetalk_service.engines.face.landmarks import FloatArray, Picture
 
 Flow = NDArray[np.float32]
 
@@ -79,11 +79,25 @@ def spline_basis(knots: int, samples: int) -> FloatArray:
     return cast(FloatArray, straight + bend / 6.0)
 
 
+def double_size(picture: Picture) -> Picture:
+    """The picture at twice its size, pixel (2x, 2y) equal to pixel (x, y) of the original.
+
+    Read linearly it gives what a cubic kernel gives from the original, at a third of the cost.
+    """
+    height, width = picture.shape[:2]
+    twice = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    double = cv2.warpAffine(
+        picture, twice, (2 * width, 2 * height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
+    )
+    return cast(Picture, double)
+
+
 class Lattice:
     """A coarse grid over a rectangle of the picture whose values are enlarged to every pixel.
 
-    The nodes sit where `cv2.resize` expects the samples of an image `step` times smaller, with
-    one more ring around, so that enlarging is exact for linear functions up to the edges.
+    The nodes sit where `cv2.resize` expects the samples of an image `step` times smaller, with one
+    more ring around, so that enlarging is exact for linear functions up to the edges. The cell of
+    node (row, col), rings left out, begins at pixel ((row - 1) * step, (col - 1) * step).
     """
 
     def __init__(self, left: int, top: int, width: int, height: int, step: int) -> None:
@@ -100,19 +114,20 @@ class Lattice:
         return np.stack([self.x.ravel(), self.y.ravel()], axis=1)
 
     def enlarge(self, planes: Flow) -> Flow:
-        """Values at every pixel of the rectangle.
+        """Values at every pixel of the cells of some nodes, the outermost ring of nodes left out.
 
         Args:
-            planes: (count, rows, cols) float32.
+            planes: (count, r, c) float32, a contiguous block of the lattice or all of it.
 
         Returns:
-            (count, height, width) float32.
+            (count, (r - 2) * step, (c - 2) * step) float32.
         """
-        count, step = len(planes), self.step
+        count, rows, cols = planes.shape
+        step = self.step
         # Stacked on top of each other: what leaks across a joint ends in the ring that is cut off.
         tall = cv2.resize(
-            planes.reshape(count * self.rows, self.cols),
-            (self.cols * step, count * self.rows * step),
+            planes.reshape(count * rows, cols),
+            (cols * step, count * rows * step),
             interpolation=cv2.INTER_LINEAR,
-        ).reshape(count, self.rows * step, self.cols * step)
-        return cast(Flow, tall[:, step : step + self.height, step : step + self.width])
+        ).reshape(count, rows * step, cols * step)
+        return cast(Flow, tall[:, step:-step, step:-step])

@@ -178,9 +178,7 @@ class MouthShaper:
         fields[_JAW] = jaw * (1.0 - 0.6 * m.press) - self._chin_up
         fields[_WIDTH] = spread - 0.26 * m.round - 0.05 * m.jaw * apart * (1.0 - m.round)
         fields[_SMILE] = 0.137 * width * smile
-        fields[_FLAT] = min(
-            0.30 * self._stretch * (1.0 - smile) + 0.75 * m.round * (1.0 - 0.55 * self._stretch), 0.9
-        )
+        fields[_FLAT] = min(0.30 * self._stretch * (1.0 - smile) + 0.75 * m.round * (1.0 - 0.55 * self._stretch), 0.9)
         fields[_CHIN] = 0.02 * width * m.press
 
         t, edge = self._t, self._edge

@@ -5,10 +5,11 @@ lower one the lower lip. Where the lips part, the layers come apart, and the pic
 one to the other along the seam. Flows are blended there, never colours, so nothing shows twice.
 """
 
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
 from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
@@ -26,6 +27,7 @@ from musetalk_service.engines.face.landmarks import (
     UPPER_FACE,
     UPPER_INNER,
     UPPER_OUTER,
+    Box,
     Face,
     FloatArray,
 )
@@ -40,6 +42,18 @@ _SHUT_SEAM: Final = 1.2
 """Added to that half width while the lips are shut."""
 _WIDENING: Final = 0.9
 """Growth of that half width per pixel beyond the corners."""
+_STILL: Final = 1.0 / 64.0
+"""Flows up to this many pixels are none: `cv2.remap` rounds to 1/32."""
+
+
+class WarpMaps(NamedTuple):
+    """Where the pixels of a rectangle come from, in pixels of the doubled picture."""
+
+    box: Box
+    x: Flow
+    """(height, width)."""
+    y: Flow
+    """(height, width)."""
 
 
 class MouthWarp:
@@ -53,8 +67,8 @@ class MouthWarp:
         right = min(SIZE, int(jaw[:, 0].max() + margin) + 1)
         top = max(0, int(points[EYE_LEVEL, 1]))
         bottom = min(SIZE, int(points[CHIN_TIP, 1] + 0.75 * face.lower_height) + 1)
-        self.box = (left, top, right, bottom)
-        """Left, top, right, bottom of the region in pixels; nothing outside moves."""
+        self.box: Box = (left, top, right, bottom)
+        """The region; nothing outside moves."""
         self._lattice = lattice = Lattice(left, top, right - left, bottom - top, _STEP)
         self._prepare(closed.source, shaper)
         rows, cols = lattice.rows, lattice.cols
@@ -62,11 +76,7 @@ class MouthWarp:
         self._base_x, self._base_y = base[1].copy(), base[0].copy()
         self._node_x = np.tile(lattice.x, (2, 1)).astype(np.float32)
         self._node_y = np.tile(lattice.y, (2, 1)).astype(np.float32)
-        self._columns = np.arange(left, right, dtype=np.float64)
-        self._pixel_rows = np.arange(top, bottom, dtype=np.float32)[:, None]
-        self._seam_y = np.interp(
-            lattice.x[0], closed.source[list(UPPER_INNER), 0], closed.source[list(UPPER_INNER), 1]
-        )
+        self._seam_y = np.interp(lattice.x[0], closed.source[list(UPPER_INNER), 0], closed.source[list(UPPER_INNER), 1])
 
     def _prepare(self, source: FloatArray, shaper: MouthShaper) -> None:
         """Flow of every node per lip point and per skin field."""
@@ -94,9 +104,7 @@ class MouthWarp:
         lip_basis = np.zeros((2, count, len(LIPS)))
         field_flow = np.zeros((2, count, 2, FIELDS))
         # Zero at the rim of the region, in full from two nodes inside on.
-        inside = np.minimum.reduce(
-            [lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y]
-        )
+        inside = np.minimum.reduce([lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y])
         fade = np.clip(inside / (2.0 * _STEP), 0.0, 1.0).ravel()
         for layer, (skin, own) in enumerate(layers):
             moving = [*CORNERS, *own]
@@ -117,46 +125,36 @@ class MouthWarp:
         skin += self._lip_basis @ shape.lips.astype(np.float32)
         return cast(Flow, skin.reshape(2, self._lattice.rows, self._lattice.cols, 2))
 
-    def maps(self, shape: LipShape) -> tuple[Flow, Flow]:
-        """Where each pixel of the region comes from.
-
-        Returns:
-            x and y in picture pixels, each (height, width) float32.
-        """
+    def maps(self, shape: LipShape) -> WarpMaps | None:
+        """Where each pixel that moves comes from; None when nothing moves."""
         lattice = self._lattice
-        forward = self.flow(shape).reshape(2 * lattice.rows, lattice.cols, 2)
+        rows, cols = lattice.rows, lattice.cols
+        forward = self.flow(shape).reshape(2 * rows, cols, 2)
         # The inverse solves v(y) = u(y - v(y)); both layers at once, one above the other.
-        backward = forward
+        backward: Flow = forward
         for _ in range(_INVERSIONS):
-            step_x = self._base_x - backward[..., 0] * (1.0 / _STEP)
-            step_y = self._base_y - backward[..., 1] * (1.0 / _STEP)
-            backward = cv2.remap(
-                forward, step_x, step_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            ).astype(np.float32, copy=False)
-        planes = np.empty((2, 2, lattice.rows, lattice.cols), np.float32)
-        planes[0] = (self._node_x - backward[..., 0]).reshape(2, lattice.rows, lattice.cols)
-        planes[1] = (self._node_y - backward[..., 1]).reshape(2, lattice.rows, lattice.cols)
-        full = lattice.enlarge(planes.reshape(4, lattice.rows, lattice.cols))
-        share = self._upper_share(shape)
-        x = full[0] - full[1]
-        x *= share
-        x += full[1]
-        y = full[2] - full[3]
-        y *= share
-        y += full[3]
-        return x, y
-
-    def _upper_share(self, shape: LipShape) -> Flow:
-        """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
-        middle = 0.5 * (shape.upper + shape.lower)
-        seam = np.interp(self._columns, middle[:, 0], middle[:, 1])
-        outside = np.maximum(np.maximum(middle[0, 0] - self._columns, self._columns - middle[-1, 0]), 0.0)
-        # Between shut lips the layers agree, and a wide change spares the thin dark line.
-        shut = max(0.0, 1.0 - shape.gap)
-        slope = 0.5 / (_SEAM + _SHUT_SEAM * shut + _WIDENING * outside)
-        offset = (0.5 + seam * slope).astype(np.float32)
-        share = offset - self._pixel_rows * slope.astype(np.float32)
-        return cast(Flow, np.clip(share, 0.0, 1.0, out=share))
+            x = self._base_x - backward[..., 0] * (1.0 / _STEP)
+            y = self._base_y - backward[..., 1] * (1.0 / _STEP)
+            moved = cv2.remap(forward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            backward = moved.astype(np.float32, copy=False)
+        moving = (np.abs(backward) > _STILL).reshape(2, rows, cols, 2)
+        part_rows, part_cols = _span(moving.any(axis=(0, 2, 3))), _span(moving.any(axis=(0, 1, 3)))
+        if part_rows is None or part_cols is None:
+            return None
+        planes = np.empty((4, rows, cols), np.float32)
+        planes[:2] = 2.0 * (self._node_x - backward[..., 0]).reshape(2, rows, cols)
+        planes[2:] = 2.0 * (self._node_y - backward[..., 1]).reshape(2, rows, cols)
+        left, top = lattice.left + part_cols.start * _STEP, lattice.top + part_rows.start * _STEP
+        full = lattice.enlarge(planes[:, part_rows, part_cols])
+        right = min(left + full.shape[2], lattice.left + lattice.width)
+        bottom = min(top + full.shape[1], lattice.top + lattice.height)
+        upper_x, lower_x, upper_y, lower_y = full[:, : bottom - top, : right - left]
+        share = _upper_share(shape, left, top, right, bottom)
+        return WarpMaps(
+            box=(left, top, right, bottom),
+            x=lower_x + (upper_x - lower_x) * share,
+            y=lower_y + (upper_y - lower_y) * share,
+        )
 
     def smallest_stretch(self, shape: LipShape) -> float:
         """Least Jacobian determinant of the visible flow: 1 where nothing moves, negative at a fold."""
@@ -169,3 +167,27 @@ class MouthWarp:
             determinant = (1.0 + dx_dx) * (1.0 + dy_dy) - dx_dy * dy_dx
             worst = min(worst, float(determinant[visible].min()))
         return worst
+
+
+def _span(used: NDArray[np.bool_] | np.bool) -> slice | None:
+    """Nodes from the first used to the last, with the two on either side that their pixels touch."""
+    used = np.atleast_1d(used)
+    where = np.flatnonzero(used)
+    if not where.size:
+        return None
+    return slice(max(int(where[0]) - 2, 0), min(int(where[-1]) + 3, len(used)))
+
+
+def _upper_share(shape: LipShape, left: int, top: int, right: int, bottom: int) -> Flow:
+    """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
+    middle = 0.5 * (shape.upper + shape.lower)
+    columns = np.arange(left, right, dtype=np.float64)
+    seam = np.interp(columns, middle[:, 0], middle[:, 1])
+    outside = np.maximum(np.maximum(middle[0, 0] - columns, columns - middle[-1, 0]), 0.0)
+    # Between shut lips the layers agree, and a wide change spares the thin dark line.
+    shut = max(0.0, 1.0 - shape.gap)
+    slope = 0.5 / (_SEAM + _SHUT_SEAM * shut + _WIDENING * outside)
+    offset = (0.5 + seam * slope).astype(np.float32)
+    rows = np.arange(top, bottom, dtype=np.float32)[:, None]
+    share = offset - rows * slope.astype(np.float32)
+    return cast(Flow, np.clip(share, 0.0, 1.0, out=share))

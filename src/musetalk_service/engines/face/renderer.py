@@ -14,7 +14,8 @@ from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.eyes import Eyes
 from musetalk_service.engines.face.head import Head
 from musetalk_service.engines.face.inner_mouth import InnerMouth
-from musetalk_service.engines.face.landmarks import SIZE, Face
+from musetalk_service.engines.face.interpolation import double_size
+from musetalk_service.engines.face.landmarks import SIZE, Box, Face
 from musetalk_service.engines.face.mouth_shape import MouthShaper
 from musetalk_service.engines.face.mouth_warp import MouthWarp
 from musetalk_service.models.face import REST, Mouth, Pose
@@ -51,18 +52,16 @@ class FaceRenderer:
             ValueError: wrong shape or type, or landmarks that are not those of such a face.
         """
         if portrait.shape != (SIZE, SIZE, 3) or portrait.dtype != np.uint8:
-            raise ValueError(
-                f"the portrait must be ({SIZE}, {SIZE}, 3) uint8, not {portrait.shape} {portrait.dtype}"
-            )
+            raise ValueError(f"the portrait must be ({SIZE}, {SIZE}, 3) uint8, not {portrait.shape} {portrait.dtype}")
         face = Face.measure(landmarks)
         closed = close_mouth(portrait, face)
-        self._portrait = portrait.copy()
-        self._texture = closed.texture
+        self._base = closed.texture.copy()
+        self._double = double_size(self._base)
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
         self._inner = InnerMouth(portrait, face, closed, self._shaper.centre)
         self._eyes = Eyes(portrait, face)
-        self._head = Head(face)
+        self._head = Head(self._double, face)
         self._always_warped = closed.is_open
         self._gain = self._bearable_gain()
 
@@ -77,31 +76,39 @@ class FaceRenderer:
             (512, 512, 3) BGR, a new array. A portrait with shut lips comes back unchanged for
             neutral inputs.
         """
-        picture: NDArray[np.uint8] = self._portrait.copy()
+        picture: NDArray[np.uint8] = self._base.copy()
+        changed: list[Box] = []
         if self._always_warped or pose.smile > 0.0 or mouth != REST:
-            self._draw_mouth(picture, mouth, pose.smile)
+            changed += self._draw_mouth(picture, mouth, pose.smile)
         if pose.gaze_x or pose.gaze_y:
-            self._eyes.look(picture, pose.gaze_x, pose.gaze_y)
+            changed += self._eyes.look(picture, pose.gaze_x, pose.gaze_y)
         # The upper lid follows the eye down.
         closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
         if closure > 0.0:
-            self._eyes.close(picture, closure)
+            changed += self._eyes.close(picture, closure)
         if self._head.moves(pose):
-            return self._head.move(picture, pose)
+            return self._head.move(picture, pose, changed)
         return picture
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""
         return self._warp.smallest_stretch(self._shaper.shape(mouth, smile, self._gain))
 
-    def _draw_mouth(self, picture: NDArray[np.uint8], mouth: Mouth, smile: float) -> None:
+    def _draw_mouth(self, picture: NDArray[np.uint8], mouth: Mouth, smile: float) -> list[Box]:
+        """Draw the mouth and return the rectangles that were changed."""
+        changed = []
         shape = self._shaper.shape(mouth, smile, self._gain)
-        x, y = self._warp.maps(shape)
-        left, top, right, bottom = self._warp.box
-        picture[top:bottom, left:right] = cv2.remap(
-            self._texture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
-        self._inner.paint(picture, shape, mouth)
+        maps = self._warp.maps(shape)
+        if maps is not None:
+            left, top, right, bottom = maps.box
+            picture[top:bottom, left:right] = cv2.remap(
+                self._double, maps.x, maps.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            changed.append(maps.box)
+        painted = self._inner.paint(picture, shape, mouth)
+        if painted is not None and not (maps is not None and _contains(maps.box, painted)):
+            changed.append(painted)
+        return changed
 
     def _bearable_gain(self) -> float:
         """The largest share of the full movement that folds no skin of this portrait."""
@@ -112,3 +119,7 @@ class FaceRenderer:
                     break
                 gain -= 0.05
         return gain
+
+
+def _contains(outer: Box, inner: Box) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]

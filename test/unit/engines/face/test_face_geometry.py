@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import close_mouth, refine_seam
-from musetalk_service.engines.face.interpolation import Lattice, spline_basis, thin_plate_basis
+from musetalk_service.engines.face.interpolation import Lattice, double_size, spline_basis, thin_plate_basis
 from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face
 from musetalk_service.engines.face.mouth_shape import LIPS, MouthShaper
 from musetalk_service.engines.face.renderer import FaceRenderer
@@ -34,7 +34,17 @@ def test_enlarging_a_lattice_is_exact_for_linear_functions() -> None:
     lattice = Lattice(left=13, top=40, width=101, height=58, step=4)
     planes = np.stack([lattice.x, lattice.y, 0.3 * lattice.x - 0.5 * lattice.y]).astype(np.float32)
     y, x = np.mgrid[40:98, 13:114].astype(np.float32)
-    assert lattice.enlarge(planes) == pytest.approx(np.stack([x, y, 0.3 * x - 0.5 * y]), abs=1e-3)
+    assert lattice.enlarge(planes)[:, :58, :101] == pytest.approx(np.stack([x, y, 0.3 * x - 0.5 * y]), abs=1e-3)
+    part = lattice.enlarge(planes[:, 3:9, 5:12])
+    assert part[0, 0, 0] == pytest.approx(13 + 5 * 4, abs=1e-3)
+    assert part[1, 0, 0] == pytest.approx(40 + 3 * 4, abs=1e-3)
+    assert part.shape == (3, 16, 20)
+
+
+def test_the_doubled_picture_holds_the_original(portrait: NDArray[np.uint8]) -> None:
+    double = double_size(portrait)
+    assert double.shape == (1024, 1024, 3)
+    assert np.array_equal(double[::2, ::2], portrait)
 
 
 def test_the_seam_is_found_where_the_lips_meet(landmarks: NDArray[np.float32]) -> None:
