@@ -172,7 +172,7 @@ def parse_client_message(text: str | bytes) -> ClientMessage:
     except ValidationError as error:
         # The second part of loc is the discriminator's value, which is no field.
         problems = [
-            {"field": ".".join(str(part) for part in item["loc"][1:]) or "message", "problem": item["msg"]}
+            {"field": ".".join(str(part) for part in item["loc"][1:]) or "message", "problem": item["msg"][:200]}
             for item in error.errors(include_input=False, include_url=False, include_context=False)[:8]
         ]
         first = problems[0]

@@ -169,17 +169,13 @@ class AudioTimeline:
                 return None
             self._playing = True
         self._trim_silence(now)
-        queued = self.queued
-        if queued >= SAMPLES_PER_FRAME or (queued and (self._flush or self._waited(now))):
-            position = self._playhead
-            self._playhead += min(SAMPLES_PER_FRAME, queued)
-            if queued >= SAMPLES_PER_FRAME:
-                self._waiting_since = now
-            self._forget()
-            return position
-        if not queued:
-            self._playing = False
-        return None
+        if not self.queued:
+            self._playing = False  # an underrun, or the end: what comes next is buffered anew
+            return None
+        position = self._playhead
+        self._playhead += min(SAMPLES_PER_FRAME, self.queued)
+        self._forget()
+        return position
 
     def audio(self, start: int, end: int) -> tuple[int, Pcm]:
         """The accepted samples of [start, end) that are still kept: (position of the first, samples)."""

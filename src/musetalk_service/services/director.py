@@ -76,7 +76,16 @@ class Director:
         if self._action is not None:
             self._action.audio_until = audio_until
 
+    def host_lost(self, frame: int) -> None:
+        """Live frames from ``frame`` on will not come: idle packets take over there, at an IDR."""
+        self._live = False
+        self._loop_offset += -self.idle_index(frame) % GOP_FRAMES
+
     # --- frame after frame ---
+
+    def idle_index(self, frame: int) -> int:
+        """The idle packet that belongs to a frame; multiples of a GOP's length are IDRs."""
+        return (frame + self._loop_offset) % self._clip_frames[DEFAULT_CLIP]
 
     def plan(self, frame: int, now: float, *, host: bool, request_idr: bool) -> tuple[Plan, list[Trigger]]:
         """The plan of a frame, and what ended by itself.
@@ -100,15 +109,15 @@ class Director:
         self._clip, self._mouth_open = place.clip, position is not None
         was_live = self._live
         self._choose_source(frame, place, host)
-        if was_live and not self._live and self._idle_index(frame) % GOP_FRAMES:
-            self._jump_to_gop(frame)  # no host: the packets can only be entered at an IDR
+        if was_live and not host:
+            self.host_lost(frame)
         if not self._live:
-            place = ClipPosition(DEFAULT_CLIP, self._idle_index(frame))
+            place = ClipPosition(DEFAULT_CLIP, self.idle_index(frame))
         plan = Plan(
             frame,
             place,
             self._live,
-            force_idr=not was_live or request_idr or self._idle_index(frame) % GOP_FRAMES == 0,
+            force_idr=not was_live or request_idr or self.idle_index(frame) % GOP_FRAMES == 0,
             state=self._state(),
             audio_position=position if self._live else None,
             action_progress=progress,
@@ -125,7 +134,7 @@ class Director:
             self._live = True
         elif self._live:
             settled = not self._speaking and frame - self._changed_at >= _SETTLE_FRAMES
-            self._live = not (settled and self._idle_index(frame) % GOP_FRAMES == 0)
+            self._live = not (settled and self.idle_index(frame) % GOP_FRAMES == 0)
 
     def _progress(self, frame: int) -> float | None:
         action = self._action
@@ -142,12 +151,6 @@ class Director:
             return ClipPosition(action_clip(action.index), frame - action.start)
         clip = self._speech_clip if self._speaking else self._base_clip
         return ClipPosition(clip, (frame + self._loop_offset) % self._clip_frames[clip])
-
-    def _idle_index(self, frame: int) -> int:
-        return (frame + self._loop_offset) % self._clip_frames[DEFAULT_CLIP]
-
-    def _jump_to_gop(self, frame: int) -> None:
-        self._loop_offset += -self._idle_index(frame) % GOP_FRAMES
 
     def _state(self) -> StateName:
         if self._action is not None:

@@ -24,8 +24,8 @@ from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
 log = logging.getLogger(__name__)
 
-_EASE_FRAMES = 12
-"""Frames in which a difference of pose, left by a change of clip, dies away."""
+_EASE_FRAMES = np.array([4 if name in ("blink", "gaze_x", "gaze_y") else 12 for name in Pose._fields])
+"""Frames in which a difference of pose, left by a change of clip, dies away; eyes are quicker than heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class PoseEaser:
         self._avatar = avatar
         self._clip = shown.clip
         self._offset = np.zeros(len(Pose._fields))
-        self._age = _EASE_FRAMES
+        self._age = 0
         self._last = np.asarray(avatar.pose(shown))
 
     def pose(self, place: ClipPosition) -> Pose:
@@ -57,8 +57,8 @@ class PoseEaser:
             self._clip = place.clip
             self._offset = self._last - target
             self._age = 0
-        self._age = min(self._age + 1, _EASE_FRAMES)
-        left = 1.0 - self._age / _EASE_FRAMES
+        self._age += 1
+        left = np.clip(1.0 - self._age / _EASE_FRAMES, 0.0, 1.0)
         self._last = target + self._offset * (left * left * (3.0 - 2.0 * left))
         return Pose(*self._last.tolist())
 

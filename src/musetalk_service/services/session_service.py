@@ -138,7 +138,7 @@ class SessionService:
         self._sessions: dict[str, LiveSession] = {}
         self._draining = False
         self._empty = asyncio.Event()
-
+        self._look_ahead = 0
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(tuple(self._sessions.values()))
 
@@ -151,12 +151,12 @@ class SessionService:
         return self._draining
 
     def look_ahead_samples(self) -> int:
-        """Of the engine that sessions get; as the hosts declare it."""
+        """Of the engine that sessions get; as the hosts declare it, or did last."""
         for host in self._hosts.hosts:
             status = host.engine_status(self.settings.engine)
             if status is not None:
-                return status.look_ahead_samples
-        return 0
+                self._look_ahead = status.look_ahead_samples
+        return self._look_ahead
 
     def admit(self, user_id: str) -> LiveSession:
         """A slot for a new connection, before its handshake is answered.

@@ -13,7 +13,6 @@ from musetalk_service.bus import messages as bus
 from musetalk_service.models.clips import DEFAULT_CLIP
 from musetalk_service.models.media import (
     FRAME_SECONDS,
-    GOP_FRAMES,
     SAMPLES_PER_FRAME,
     ClipPosition,
     samples_to_ms,
@@ -71,7 +70,6 @@ class SessionStream:
         self._inbox = Inbox(epoch=0)
         self._epoch = 0
         self._pcm_sent = 0
-        self._fill_index: int | None = None
         self._shown = ClipPosition(DEFAULT_CLIP, 0)
         self._lost_at: float | None = None
         self.engine = settings.engine
@@ -110,15 +108,10 @@ class SessionStream:
 
     def _deliver(self, plan: Plan, now: float) -> None:
         if plan.live:
-            if self._host is None or not self._host.alive:
-                self._lose_host("host ended", now)
-                self._fill(plan)
-                return
             self._pending.append(plan)
             self._drain(now)
-            self._check_lateness(now)
+            self._check_host(now)
             return
-        self._fill_index = None
         if self._pending:  # an idle IDR follows, so what is still missing is not needed any more
             self._pending.clear()
         self._send(plan, self._packet(plan, plan.place.index))
@@ -143,21 +136,11 @@ class SessionStream:
             plan.action_progress,
         )
         self.engine = frame.engine
-        self._fill_index = None
         if self._lost_at is not None:
             self._metrics.failover_gap.observe(now - self._lost_at)
             self._lost_at = None
         if frame.held:
             self._metrics.frames.labels("held").inc()
-        self._send(plan, payload)
-
-    def _fill(self, plan: Plan) -> None:
-        """An idle packet in place of a live frame that will not come; the first of a run is an IDR."""
-        if self._fill_index is None:
-            self._fill_index = plan.frame // GOP_FRAMES * GOP_FRAMES % len(self._idle)
-        payload = replace(self._packet(plan, self._fill_index), audio_timestamp_ms=None)
-        self._fill_index = (self._fill_index + 1) % len(self._idle)
-        self._metrics.frames.labels("filled").inc()
         self._send(plan, payload)
 
     def _packet(self, plan: Plan, index: int) -> FramePayload:
@@ -174,21 +157,19 @@ class SessionStream:
             self._metrics.frames.labels("dropped").inc(self._outbox.frames_dropped - dropped)
         self._shown = plan.place
 
-    def _check_lateness(self, now: float) -> None:
-        late = len(self._pending)
-        if not late:
+    def _check_host(self, now: float) -> None:
+        """Frames are due that have not come: wait a little, or go on without this host."""
+        if not self._pending:
             return
-        self._metrics.frames.labels("late").inc()
-        if self._inbox.failure is not None:
+        if self._host is None or not self._host.alive:
+            self._lose_host("host ended", now)
+        elif self._inbox.failure is not None:
             self._lose_host(self._inbox.failure, now)
-        elif (late - 1) * FRAME_SECONDS >= self._settings.late_limit_s:
-            assert self._host is not None
+        elif (len(self._pending) - 1) * FRAME_SECONDS >= self._settings.late_limit_s:
             self._hosts.check(self._host)
             self._lose_host("too late", now)
         else:
-            return
-        self._fill(self._pending.pop())
-        self._pending.clear()
+            self._metrics.frames.labels("late").inc()
 
     # --- planning ---
 
@@ -249,12 +230,16 @@ class SessionStream:
         )
 
     def _lose_host(self, cause: str, now: float) -> None:
-        if self._host is None:
-            return
+        """Idle packets, from an IDR on, stand in for the frames that will not come."""
         log.warning("session moves to another host", extra={"session_id": self._id, "cause": cause})
         self._metrics.failovers.labels("late" if cause == "too late" else "lost").inc()
         self._lost_at = now
         self._leave_host(now)
+        self._director.host_lost(self._pending[0].frame)
+        for plan in self._pending:
+            self._metrics.frames.labels("filled").inc()
+            self._send(plan, self._packet(plan, self._director.idle_index(plan.frame)))
+        self._pending.clear()
 
     def _leave_host(self, now: float) -> None:
         if self._host is None:
