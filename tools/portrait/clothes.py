@@ -11,7 +11,11 @@ from paths import Array, Field, Grid, mirror, spline
 _BLAZER, _BLOUSE = "#2f4a5c", "#efe7dc"
 BODY = ((50, 444), (66, 445), (92, 456), (130, 467), (168, 478), (198, 494), (212, 520), (212, 560), (0, 560))
 BLOUSE = ((0, 482), (22, 478), (42, 467), (54, 452), (60, 445), (72, 470), (60, 530), (0, 560))
-LAPEL = ((58, 441), (68, 443), (80, 452), (93, 468), (97, 484), (84, 489), (88, 498), (70, 530), (52, 560), (36, 560), (52, 500), (57, 466))
+OPENING = ((57, 440), (57, 466), (50, 500), (34, 560))
+LAPEL = (
+    (58, 441), (68, 443), (80, 452), (93, 468), (97, 484), (84, 489), (88, 498), (70, 530), (52, 560), (36, 560),
+    (52, 500), (57, 466),
+)  # fmt: skip
 
 
 def _place(points: tuple[tuple[float, float], ...], right: bool, count: int = 140) -> Array:
@@ -22,6 +26,11 @@ def _place(points: tuple[tuple[float, float], ...], right: bool, count: int = 14
 def _both(points: tuple[tuple[float, float], ...]) -> Array:
     right = _place(points, True)
     return np.vstack([right, mirror(right)[::-1]])
+
+
+def body_outline() -> Array:
+    """Return the closed outline of the blazer."""
+    return _both(BODY)
 
 
 def _weave(grid: Grid, rng: np.random.Generator, amount: float) -> Field:
@@ -47,6 +56,10 @@ def draw_clothes(grid: Grid, rng: np.random.Generator, below: Field) -> Field:
     blouse = _both(BLOUSE)
     mask = grid.mask(blouse)
     height = chest + 2.4 * grid.soft(blouse, 1.6)
+    # A narrow rolled edge along the neckline.
+    neckline = _place(BLOUSE[:5], True)
+    whole_line = np.vstack([mirror(neckline)[:0:-1], neckline]) + (0, 2.2)
+    height += 1.3 * grid.line(whole_line[::12], 3.0, 0.8)
     for dx in (-34, -14, 12, 36):
         fold = [(CENTRE_X + dx * 0.7, 484), (CENTRE_X + dx * 0.9, 500), (CENTRE_X + dx, 530)]
         height += 1.5 * grid.line(fold, 6, 3.0)
@@ -57,8 +70,8 @@ def draw_clothes(grid: Grid, rng: np.random.Generator, below: Field) -> Field:
     below = below * (1 - 0.40 * (grid.soft(blouse + (1, -1), 3.0) * (1 - mask)))[..., None]
     out = _paint(grid, np.asarray(below, np.float32), mask, np.asarray(height, np.float32), _BLOUSE, shadow, rng)
 
-    body = _both(BODY)
-    opening = np.vstack([_place(((57, 440), (57, 466), (50, 500), (34, 560)), True), mirror(_place(((57, 440), (57, 466), (50, 500), (34, 560)), True))[::-1]])
+    body = body_outline()
+    opening = _both(OPENING)
     mask = np.clip(grid.mask(body) - grid.mask(opening), 0, 1)
     height = chest + 16 * grid.soft(body, 7.0)
     for side in (-1, 1):
@@ -72,6 +85,6 @@ def draw_clothes(grid: Grid, rng: np.random.Generator, below: Field) -> Field:
     out = _paint(grid, out, mask, np.asarray(height, np.float32), _BLAZER, shadow, rng)
     for lapel in lapels:
         mask = grid.mask(lapel)
-        height = chest + 3.4 * grid.soft(lapel, 1.5) + 4.0 * grid.soft(lapel, 6.0)
+        height = chest + 3.0 * grid.soft(lapel, 1.2) + 4.0 * grid.soft(lapel, 6.0)
         out = _paint(grid, out, mask, np.asarray(height, np.float32), "#385669", ones, rng)
     return out

@@ -20,7 +20,7 @@ def _eyeball(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
     (cx, cy), r = eye.iris, eye.radius
     top, bottom = float(eye.upper[:, 1].min()), float(eye.lower[:, 1].max())
     inner = eye.upper[0]
-    ink.fill(eye.outline, shader=linear((cx, top), (cx, bottom), ["#b9aaa6", "#e6dedb", "#f0eae7", "#dccfca"]))
+    ink.fill(eye.outline, shader=linear((cx, top), (cx, bottom), ["#ab9b97", "#dcd3d0", "#e9e2df", "#d6c8c3"]))
     with ink.inside(eye.outline):
         for end, reach, strength in ((eye.upper[0], 8.0, 0.55), (eye.upper[-1], 9.0, 0.60)):
             ink.disc((float(end[0]), float(end[1])), reach, 7, "#9c7468", strength, 3.2)
@@ -80,23 +80,24 @@ def _lashes(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
 def _brow(ink: Ink, eye: Eye, rng: np.random.Generator) -> None:
     """Soft powder below many single hairs, sparse and upright at the inner end."""
     out = _toward(eye)
-    whole = np.vstack([eye.brow_top, eye.brow_low[::-1]])
-    ink.fill(whole, "#55362a", 0.36, 2.0)
+    whole = np.vstack([eye.brow_top[7:] + (0, 0.6), eye.brow_low[7:][::-1] + (0, -0.6)])
+    ink.fill(whole, "#54362a", 0.40, 2.0)
+    ink.fill(np.vstack([eye.brow_top[8:] + (0, 1.2), eye.brow_low[8:][::-1] + (0, -0.6)]), "#4a2e22", 0.30, 1.3)
     ink.fill(np.vstack([eye.brow_top[28:] + (0, 0.8), eye.brow_low[28:][::-1] + (0, -0.8)]), "#3c2318", 0.42, 1.1)
     last = len(eye.brow_top) - 1
-    for _ in range(420):
-        share = rng.uniform(0.0, 0.97) ** 0.92
+    for _ in range(380):
+        share = 0.02 + 0.95 * rng.uniform() ** 0.86
         height = rng.uniform(0.0, 1.0)
         k = int(share * last)
         root = eye.brow_top[k] * (1 - height) + eye.brow_low[k] * height + rng.normal(0, 0.35, 2)
-        rise = np.deg2rad(np.interp(share, (0, 0.12, 0.45, 0.75, 1), (86, 62, 32, 2, -26)))
+        rise = np.deg2rad(np.interp(share, (0, 0.12, 0.45, 0.75, 1), (72, 50, 26, 0, -28)))
         rise += (height - 0.55) * 0.9 * (1 if share < 0.7 else 0.5)
         length = np.interp(share, (0, 0.2, 0.7, 1), (3.2, 4.8, 5.2, 3.4)) * rng.uniform(0.7, 1.1)
         way = np.array((out * np.cos(rise), -np.sin(rise)))
         tip = root + way * length + (0, 0.10 * length)
         bend = root + way * length * 0.5 + np.array((way[1], -way[0])) * out * -0.22
         tone = ("#38231a", "#472d1f", "#5a3a27", "#6e4b33")[int(rng.integers(4))]
-        ink.stroke([root, bend, tip], (0.22, 0.40, 0.05), tone, 0.25 + 0.40 * min(share * 3, 1), 0.0, 10)
+        ink.stroke([root, bend, tip], (0.22, 0.40, 0.05), tone, 0.16 + 0.50 * min(share * 3.5, 1), 0.0, 10)
 
 
 def draw_eyes(grid: Grid, face: Face, rng: np.random.Generator) -> Ink:

@@ -5,27 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from clothes import body_outline
 from ink import Ink, linear
 from locks import lit, strand, tone
 from paths import CENTRE_X, Array, Grid, mirror, spline
 
-PART_FRONT, PART_BACK = (236.0, 139.0), (243.0, 65.0)
+PART_FRONT, PART_BACK = (225.0, 141.0), (240.0, 65.5)
 # Along the hairline, over the top of the ear and down behind it; and along the outline of the head.
 FRONT_LEFT = (
-    PART_FRONT, (220, 142), (203, 150), (188, 164), (177.5, 183), (172, 204), (167.5, 222), (160, 236), (150.5, 250),
-    (147, 270), (149, 300), (154, 340), (157, 380), (155, 420), (158, 460), (164, 520),
+    PART_FRONT, (213, 145.5), (200, 152.5), (187.5, 165), (177.5, 183), (172, 204), (167.5, 222), (160, 236), (150.5, 250),
+    (147, 270), (149, 300), (154, 340), (157, 380), (157, 420), (158, 460), (164, 530),
 )  # fmt: skip
 BACK_LEFT = (
-    PART_BACK, (214, 66), (181, 81), (155, 107), (140, 142), (132.5, 180), (129.5, 215), (130.5, 255), (134, 300),
-    (136, 345), (132, 390), (133, 440), (142, 490), (150, 520),
+    PART_BACK, (229, 63.5), (208, 67), (179, 81.5), (155, 107), (140, 142), (132.5, 180), (129.5, 215), (130.5, 255), (134, 300),
+    (133, 345), (127, 390), (126, 435), (134, 490), (146, 530),
 )  # fmt: skip
 FRONT_RIGHT = (
-    PART_FRONT, (254, 138.5), (280, 144), (303, 156), (321, 173), (333, 192), (341, 210), (346, 225), (353, 238),
-    (361.5, 251), (365, 270), (363, 300), (358, 340), (355, 380), (357, 420), (354, 460), (348, 520),
+    PART_FRONT, (246, 138.5), (274, 142.5), (300, 154), (320, 172), (333, 192), (341, 210), (346, 225), (353, 238),
+    (361.5, 251), (365, 270), (363, 300), (358, 340), (355, 380), (353, 420), (346, 460), (340, 530),
 )  # fmt: skip
 BACK_RIGHT = (
-    PART_BACK, (278, 61), (316, 70), (348, 92), (370, 125), (381, 163), (384, 200), (383, 250), (379, 300),
-    (377, 345), (381, 390), (379, 440), (370, 490), (362, 520),
+    PART_BACK, (250, 61.5), (280, 58.5), (317, 68), (348, 92), (370, 125), (381, 163), (384, 200), (383, 250), (379, 300),
+    (379, 345), (385, 390), (388, 435), (385, 480), (376, 530),
 )  # fmt: skip
 _NAPE_OUTER = ((112, 225), (114, 300), (111, 360), (110, 420), (106, 470), (104, 520))
 _NAPE_INNER = ((70, 225), (52, 300), (40, 360), (42, 410), (50, 460), (56, 520))
@@ -82,11 +83,11 @@ def _lock(
 ) -> None:
     """One lock: a dark bed, then single hairs, lightest along its crest."""
     colour, tilt = tone(rng), rng.normal(0, 0.055)
-    width, bulge = rng.uniform(0.022, 0.05), rng.normal(0, 0.012)
-    amount = rng.uniform(1.6, 3.4)
-    swell = bulge * np.sin(np.pi * np.clip(_T / _EAR, 0, 1))
+    width, bulge = rng.uniform(0.022, 0.05), rng.normal(0, 0.016)
+    amount = rng.uniform(2.4, 4.6)
+    swell = bulge * np.sin(np.pi * np.clip(_T / _EAR, 0, 1)) + rng.normal(0, 0.035) * _T
     bed = _wave(sweep.flow(min(max(share + 0.4 * width, 0), 1), start, swell), amount, phase)
-    ink.stroke(bed[: _N - 8], (0.5, 3.2, 4.0, 4.0, 3.0, 2.0, 0.4), "#170d08", 0.30, 1.3, 48)
+    ink.stroke(bed[: _N - 8], (0.5, 3.2, 4.0, 4.0, 3.0, 2.0, 0.4), "#170d08", 0.24, 1.6, 48)
     for _ in range(hairs):
         place = float(np.clip(rng.normal(0, 0.5), -1.1, 1.1))
         fan = place * width * (1 - 0.45 * np.sin(np.pi * _T) + 0.25 * _T)
@@ -99,10 +100,24 @@ def _lock(
         piece = points[first : _N - int(rng.integers(0, 12) if rng.uniform() < 0.8 else rng.integers(12, 40))]
         # Hair is darkest where it leaves the skin and in the valleys between locks.
         along = np.linspace(0, 1, len(piece))
-        crest = 0.50 + 0.56 * np.exp(-((place - 0.15) ** 2) / 0.30)
-        dim = crest * (1 - (0.40 * np.exp(-along / 0.035) if first == 0 else 0.0))
+        crest = 0.62 + 0.40 * np.exp(-((place - 0.15) ** 2) / 0.30)
+        dim = crest * (1 - (0.50 * np.exp(-along / 0.05) if first == 0 else 0.0))
         colours = lit(piece, colour * rng.uniform(0.82, 1.15), tilt + rng.normal(0, 0.03), dim, crest)
-        strand(ink, piece, rng.uniform(0.4, 1.1), colours, 0.72, 0.5 if start == 0 else 0.1)
+        strand(ink, piece, rng.uniform(0.35, 0.9), colours, 0.72, 0.5 if start == 0 else 0.1)
+
+
+def _fill(ink: Ink, sweep: Sweep, rng: np.random.Generator, hairs: int) -> None:
+    """An even bed of fine hair, so that the locks above read as a few among many."""
+    for _ in range(hairs):
+        if rng.uniform() < 0.7:
+            points = sweep.flow(float(rng.uniform(0, 1)), 0.0, rng.normal(0, 0.03) * _T)
+        else:
+            points = sweep.flow(0.0, float(rng.uniform(0.01, 0.34)), rng.normal(0, 0.02) * _T)
+        points = _wave(points, rng.uniform(1.5, 4), rng.uniform(0, 6.28)) + rng.normal(0, 0.3, 2)
+        first = int(rng.integers(0, 30))
+        piece = points[first : _N - int(rng.integers(0, 30))]
+        colours = lit(piece, tone(rng), rng.normal(0, 0.08), rng.uniform(0.62, 0.95), 0.8)
+        strand(ink, piece, rng.uniform(0.5, 1.1), colours, 0.7)
 
 
 def _comb(ink: Ink, sweep: Sweep, rng: np.random.Generator, locks: int, rooted: int) -> None:
@@ -111,7 +126,7 @@ def _comb(ink: Ink, sweep: Sweep, rng: np.random.Generator, locks: int, rooted: 
     at_edge = [(0.0, float(s)) for s in 0.34 * rng.uniform(0.01, 1.0, rooted) ** 0.8]
     for share, start in sorted(at_part + at_edge, key=lambda root: -root[0] + 3 * root[1] + rng.normal(0, 0.06)):
         phase = 2.4 * share + 4.0 * start + rng.normal(0, 0.35)
-        _lock(ink, sweep, share, start, phase, 30, rng)
+        _lock(ink, sweep, share, start, phase, 32, rng)
 
 
 def _base(ink: Ink, sweep: Sweep) -> None:
@@ -140,7 +155,7 @@ def _hairline(ink: Ink, sweep: Sweep, rng: np.random.Generator, count: int) -> N
 
 def _part(ink: Ink, rng: np.random.Generator) -> None:
     """The parting: a thin soft gap, half covered."""
-    line = np.array([PART_FRONT, (236.5, 119), (238.5, 97), (241.5, 80)])
+    line = np.array([PART_FRONT, (229.4, 120), (233, 99), (237.5, 78)])
     ink.stroke(line, (2.2, 1.7, 1.0, 0.2), "#b98266", 0.55, 0.7, 40)
     ink.stroke(line + (2.0, 0), (1.6, 2.6, 2.4, 0.5), "#1c100b", 0.35, 1.2, 40)
     ink.stroke(line - (2.0, 0), (1.6, 2.6, 2.4, 0.5), "#1c100b", 0.30, 1.2, 40)
@@ -156,24 +171,35 @@ def _part(ink: Ink, rng: np.random.Generator) -> None:
 
 def _loose(ink: Ink, sweep: Sweep, out: int, rng: np.random.Generator) -> None:
     """Stray hairs that lift off the outline."""
-    for _ in range(64):
-        k, n = int(rng.integers(0, 60)), int(rng.integers(14, 30))
+    for _ in range(110):
+        k, n = int(rng.integers(0, 60)), int(rng.integers(12, 34))
         points = sweep.back[k : k + n]
-        lift = np.sin(np.linspace(0, np.pi, len(points))) * rng.uniform(0.3, 3.0)
+        lift = np.sin(np.linspace(0, np.pi, len(points))) * rng.exponential(1.5)
         points = points + np.column_stack([out * lift, -lift * 0.6]) + rng.normal(0, 0.4, 2)
         ink.stroke(points, (0.05, 0.36, 0.3, 0.05), "#6a4630" if out < 0 else "#9a7150", 0.42, 0.0, 24)
 
 
-def draw_top_hair(grid: Grid, rng: np.random.Generator) -> Ink:
-    """Return the layer of combed hair over the head and down its sides."""
+def draw_top_hair(grid: Grid, right: bool, rng: np.random.Generator) -> Ink:
+    """Return one half of the hair that is combed over the head and down its side."""
     ink = Ink(grid)
-    left, right = sweeps()
-    for sweep, out, locks, rooted in ((right, 1, 50, 16), (left, -1, 42, 44)):
-        _base(ink, sweep)
-        _hairline(ink, sweep, rng, 420 if out < 0 else 160)
-        _comb(ink, sweep, rng, locks, rooted)
-        _loose(ink, sweep, out, rng)
-    _part(ink, rng)
+    sweep = sweeps()[right]
+    _base(ink, sweep)
+    _hairline(ink, sweep, rng, 160 if right else 420)
+    _fill(ink, sweep, rng, 1500)
+    _comb(ink, sweep, rng, *((40, 10) if right else (32, 32)))
+    _loose(ink, sweep, 1 if right else -1, rng)
+    if right:
+        _part(ink, rng)
+    return ink
+
+
+def draw_shoulder_shadow(grid: Grid) -> Ink:
+    """Return the shadow that the hair before the viewer's right shoulder throws on the blazer."""
+    ink = Ink(grid)
+    sweep = sweeps()[True]
+    low = slice(70, _N)
+    with ink.inside(body_outline()):
+        ink.fill(np.vstack([sweep.front[low] + (-2, 3), (sweep.back[low] + (6, 4))[::-1]]), "#0a141b", 0.55, 4.0)
     return ink
 
 

@@ -17,7 +17,7 @@ RIM = (0.93, -0.28, -0.12)
 _WRAP = np.array((0.52, 0.30, 0.22), np.float32)
 _SCATTER = (2.6, 1.1, 0.7)  # blur of red, green and blue light, in picture pixels
 _KEY_COLOUR = np.array((1.00, 0.955, 0.90), np.float32) * 1.06
-_FILL_COLOUR = np.array((0.80, 0.92, 1.05), np.float32) * 0.15
+_FILL_COLOUR = np.array((0.95, 0.94, 0.98), np.float32) * 0.16
 _SKY_COLOUR = np.array((0.94, 0.98, 1.04), np.float32) * 0.24
 _GROUND_COLOUR = np.array((1.05, 0.80, 0.68), np.float32) * 0.20
 _RIM_COLOUR = np.array((1.0, 0.97, 0.94), np.float32) * 0.55
@@ -81,6 +81,6 @@ def shade(
         out[..., k] = albedo[..., k] * grid.blur(np.asarray(light, np.float32), _SCATTER[k])
     middle = np.asarray(KEY, np.float32) / np.linalg.norm(KEY) + np.array((0, 0, 1), np.float32)
     shine = np.clip(_dot(normal, tuple(middle.tolist())), 0, 1)
-    spark = (0.055 * shine**14 + 0.075 * shine**48) * gloss * lit * occlusion
+    spark = (0.060 * shine**12 + 0.085 * shine**44) * gloss * lit * occlusion
     out += spark[..., None] * _KEY_COLOUR + (rim * occlusion)[..., None] * _RIM_COLOUR * albedo
     return to_srgb(out)

@@ -9,7 +9,7 @@ from light import KEY
 from paths import CENTRE_X, Array
 
 DARK, MID, LIGHT = (np.array(c, float) for c in ((44, 26, 18), (94, 58, 37), (150, 98, 62)))
-_SHINE = np.array((226, 178, 132), float)
+_SHINE = np.array((220, 180, 142), float)
 _STOPS = 12
 
 
@@ -45,11 +45,11 @@ def lit(points: Array, colour: Array, tilt: float, dim: float | Array, gleam: fl
     # Below the ears the waves turn the hair toward the key light (left) and away again.
     turn = 1 - 2.6 * along[:, 0] * np.clip((points[:, 1] - 250) / 60, 0, 1)
     turn = np.clip(turn, 0.45, 1.7)
-    body = (0.34 + 0.72 * np.clip(facing, 0.12, 1.1)) * turn
+    body = (0.34 + 0.72 * np.clip(facing, 0.26, 1.1)) * turn
     sine = np.sqrt(np.maximum(1 - np.clip(along @ middle + tilt, -1, 1) ** 2, 0))
     crown = np.clip(1.2 - 1.6 * np.maximum(v, 0), 0, 1)
-    shine = (0.46 * sine**70 + 0.13 * sine**14) * np.clip(facing + 0.20, 0, 1) * gleam * crown
-    shine = shine + 0.20 * np.clip(turn - 1.1, 0, 1) * np.clip(facing + 0.35, 0, 1)
+    shine = (0.36 * sine**70 + 0.19 * sine**10) * np.clip(facing + 0.20, 0, 1) * gleam * crown
+    shine = shine + 0.34 * np.clip(turn - 1.1, 0, 1) * np.clip(facing + 0.35, 0, 1)
     rim = np.clip(u - 0.78, 0, 1) * 1.9 * np.clip(1.2 - low, 0, 1)
     shade = np.broadcast_to(np.asarray(dim, np.float64), (len(points),))
     colours = (colour * body[:, None] + _SHINE * (shine + 0.34 * rim)[:, None]) * shade[:, None]

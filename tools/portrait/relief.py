@@ -39,15 +39,15 @@ def _nose(grid: Grid) -> Field:
     x, y = grid.axes()
     off = np.abs(x - CENTRE_X)
     along = np.clip((y - 226) / (NOSE_TIP_Y + 3 - 226), 0, 1)
-    end = np.clip((y - NOSE_TIP_Y - 1) / 15.5, 0, 1)
+    end = np.clip((y - NOSE_TIP_Y - 1 + 0.016 * off**2) / 16.5, 0, 1)
     rise = (1.5 + 15.5 * along**1.35) * smoothstep(218, 240, y) * np.sqrt(np.maximum(1 - end**2, 0))
     width = 6.2 + 3.6 * along**1.8
     out = rise * (0.72 * np.exp(-0.5 * (off / width) ** 2.4) + 0.28 * np.exp(-0.5 * (off / (2.0 * width)) ** 2))
     out = grid.blur(np.asarray(out, np.float32), 1.3)
-    out += 3.4 * grid.blob(CENTRE_X, NOSE_TIP_Y + 3.5, 6.4, 5.4)
+    out += 3.6 * grid.blob(CENTRE_X, NOSE_TIP_Y + 3.5, 7.0, 5.8)
     for side in (-1, 1):
-        out += 6.6 * grid.blob(CENTRE_X + side * 12.6, 294.6, 4.3, 4.7, side * 10)
-        out -= 1.7 * grid.blob(CENTRE_X + side * 7.6, 290.5, 1.9, 4.2, side * 24)
+        out += 5.6 * grid.blob(CENTRE_X + side * 12.4, 295.0, 4.6, 4.9, side * 10)
+        out -= 1.1 * grid.blob(CENTRE_X + side * 8.2, 290.5, 2.2, 4.2, side * 24)
         out -= 2.4 * grid.blob(CENTRE_X + side * (NOSE_HALF_WIDTH + 1.0), 293.0, 2.0, 5.2, side * -16)
         out -= 4.2 * grid.blob(CENTRE_X + side * 7.9, 300.6, 3.2, 1.5, side * 14)
     return np.asarray(out, np.float32)
@@ -60,7 +60,9 @@ def _lips(grid: Grid, face: Face) -> Field:
     out += 1.1 * grid.blob(CENTRE_X, 328.5, 4.0, 3.0)
     for side in (-1, 1):
         out += 1.5 * grid.blob(CENTRE_X + side * 10, 339, 7.5, 3.6)
-        out -= 2.2 * grid.blob(CENTRE_X + side * 39.4, 328.0, 3.4, 3.4)
+        out -= 2.2 * grid.blob(CENTRE_X + side * 39.6, 326.2, 3.0, 3.2)
+        fold = [(CENTRE_X + side * dx, y) for dx, y in ((20, 298), (29, 309), (38, 320), (43, 331))]
+        out -= 0.9 * grid.line(fold, 4.0, 2.6)
         out += 1.0 * grid.line([(CENTRE_X + side * 4.4, 305), (CENTRE_X + side * 6.4, 321)], 3.0, 1.3)
     out -= 3.1 * grid.line(face.seam, 2.0, 1.1)
     out -= 1.4 * grid.line([(CENTRE_X, 304), (CENTRE_X, 322)], 4.5, 1.8)
@@ -75,12 +77,12 @@ def _eyes(grid: Grid, face: Face) -> Field:
     for eye in face.eyes:
         side = 1 if eye.right else -1
         cx, cy = eye.iris
-        out -= 1.6 * grid.blob(CENTRE_X + side * 21, 229, 8, 9)
+        out += 1.6 * grid.blob(CENTRE_X + side * 27, 222, 11, 7)
         out += 7.0 * grid.soft(np.vstack([eye.crease + (0, 1.5), eye.lower[::-1] + (0, 4.5)]), 3.6)
         out -= 2.4 * grid.line(eye.crease, 2.2, 1.2)
         out += 2.2 * grid.line((eye.brow_top + eye.brow_low) / 2 + (0, 2), 9, 4.5)
-        out -= 1.3 * grid.line([(cx - 17, cy + 15), (cx, cy + 18.5), (cx + 15, cy + 16)], 3.0, 2.4)
-        out += 2.6 * grid.blob(CENTRE_X + side * 60, 268, 16, 12, side * -30)
+        out -= 0.7 * grid.line([(cx - 17, cy + 15), (cx, cy + 18.5), (cx + 15, cy + 16)], 3.0, 2.6)
+        out += 3.4 * grid.blob(CENTRE_X + side * 52, 272, 17, 12, side * -24)
     return out
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from face import CENTRE_X, Face
-from ink import Ink
+from ink import Ink, radial
 from light import hex_rgb, shade, to_linear
-from paths import Array, Field, Grid, at_x, smoothstep
+from paths import Array, Field, Grid, at_x, smoothstep, spline
 from relief import ear_outline, ear_relief, face_relief, neck_outline, neck_relief
 
 _SKIN = "#eab99b"
@@ -50,7 +50,7 @@ def face_albedo(grid: Grid, face: Face, rng: np.random.Generator) -> Field:
     """Return the linear colour of the face without light: blush, warm nose, lips."""
     base = _plain(grid, rng)
     for side in (-1, 1):
-        base = _tint(base, grid.blob(CENTRE_X + side * 58, 282, 21, 14, side * -24), "#d97c68", 0.42)
+        base = _tint(base, grid.blob(CENTRE_X + side * 55, 279, 23, 16, side * -22), "#dd846f", 0.36)
         base = _tint(base, grid.blob(CENTRE_X + side * 38, 253, 13, 5, side * 8), "#c0806e", 0.14)
         base = _tint(base, grid.blob(CENTRE_X + side * 14, 294, 6, 5), "#d27c66", 0.28)
         base = _tint(base, grid.blob(CENTRE_X + side * 7.9, 300.6, 3.0, 1.35, side * 14), "#4a1f16", 0.86)
@@ -59,7 +59,7 @@ def face_albedo(grid: Grid, face: Face, rng: np.random.Generator) -> Field:
     base = _tint(base, grid.blob(CENTRE_X, 165, 50, 26), "#edc3a6", 0.35)
     for eye in face.eyes:
         base = _tint(base, grid.soft(eye.outline, 2.4), "#b0685a", 0.16)
-        base = _tint(base, grid.soft(np.vstack([eye.crease + (0, -2), eye.upper[::-1]]), 2.6), "#c07f69", 0.26)
+        base = _tint(base, grid.soft(np.vstack([eye.crease + (0, -2), eye.upper[::-1]]), 2.6), "#cf927b", 0.22)
     return _lip_colour(grid, face, base)
 
 
@@ -85,7 +85,7 @@ def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
     upper = np.vstack([face.upper_lip + (0, 3), face.seam[::-1] + (0, 1.5)])
     lit *= 1 - 0.30 * grid.soft(upper, 1.6)
     for eye in face.eyes:
-        lit *= 1 - 0.20 * grid.soft(np.vstack([eye.brow_low + (0, 2), eye.crease[::-1]]), 3.0)
+        lit *= 1 - 0.06 * grid.soft(np.vstack([eye.brow_low + (0, 2), eye.crease[::-1]]), 3.0)
     return lit
 
 
@@ -117,12 +117,36 @@ def draw_skin(
     height = face_relief(grid, face, landmarks)
     pores = rng.normal(0, 1, (1024, 1024)).astype(np.float32)
     height = height + 0.030 * cv2.resize(pores, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+    furrows = cv2.GaussianBlur(rng.normal(0, 1, (96, 512)).astype(np.float32), (0, 0), 0.8)
+    furrows = cv2.resize(furrows, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+    height = height + 0.22 * furrows * grid.soft(face.lips, 1.5)
     gloss = 0.75 + 1.5 * grid.soft(face.lips, 0.8) + 0.8 * grid.blob(CENTRE_X, 285, 10, 14)
     colour = shade(
         grid, height, face_albedo(grid, face, rng), _occlusion(grid, height, face), gloss, _cast(grid, face, hair_edge)
     )
     mask = grid.blur(grid.mask(face.oval), 0.5)[..., None]
     return np.asarray(out * (1 - mask) + colour * mask, np.float32)
+
+
+def draw_jewels(grid: Grid) -> Ink:
+    """Return the layer with two ear studs and a fine chain."""
+    ink = Ink(grid)
+    for side in (-1, 1):
+        x, y = CENTRE_X + side * 94.2, 284.0
+        ink.disc((x + 0.4, y + 0.9), 2.5, None, "#5a2a1c", 0.45, 1.0)
+        ink.disc((x, y), 2.15, None, shader=radial((x - 0.7, y - 0.8), 2.9, [
+            (0.0, "#fffdf8"), (0.35, "#efe3d2"), (0.8, "#b99f86"), (1.0, "#8a6d58")]))  # fmt: skip
+    chain = [(CENTRE_X + dx, y) for dx, y in ((-47, 434), (-36, 449), (-20, 463), (0, 469.5), (20, 463), (36, 449), (47, 434))]
+    ink.stroke(np.asarray(chain) + (0.3, 0.9), (0.6, 0.9, 0.9, 0.9, 0.6), "#6a3522", 0.40, 0.5, 80)
+    ink.stroke(chain, (0.4, 0.62, 0.66, 0.62, 0.4), "#c99a55", 0.95, 0.0, 80)
+    curve = spline(chain, 90)
+    for k in range(1, 89):
+        glint = 0.5 + 0.5 * np.sin(k * 2.1)
+        ink.disc((float(curve[k, 0]), float(curve[k, 1])), 0.36, None, "#fff0c8", 0.75 * float(glint))
+    ink.disc((CENTRE_X + 0.3, 472.2), 2.1, 2.3, "#6a3522", 0.40, 0.8)
+    ink.disc((CENTRE_X, 471.6), 1.75, 1.9, shader=radial((CENTRE_X - 0.6, 470.8), 2.5, [
+        (0.0, "#fff3cf"), (0.4, "#e0b56a"), (1.0, "#8f6129")]))  # fmt: skip
+    return ink
 
 
 def draw_seam(grid: Grid, face: Face) -> Ink:
