@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
+from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Box, Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import LipShape
 from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
@@ -113,13 +114,16 @@ class InnerMouth:
         show = _unit(mouth.teeth_lower)
         if show > 0.0:
             edge = self._centre_y + shape.jaw_drop + (0.050 - 0.035 * show) * width
-            opacity = 0.88 * min(show / 0.25, 1.0) * (1.0 - 0.6 * tongue)
+            # A tongue that comes forward lies over the lower teeth.
+            opacity = 0.88 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.3, 0.9, tongue)))
             self._lower.draw(canvas, self._centre_x - corner[0], edge - corner[1], opacity)
         if self._own_teeth is not None:
             fade = float(np.clip(1.15 - 1.3 * round_, 0.0, 1.0))
             self._own_teeth.draw(canvas, -corner[0], -corner[1], fade)
         else:
-            edge = self._centre_y + (-0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_) * width
+            # Its tip shows below the upper ones.
+            edge = -0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.035 * tongue**2
+            edge = self._centre_y + edge * width
             self._upper.draw(canvas, self._centre_x - corner[0], edge - corner[1])
         light = np.exp(-self._slant * np.clip((x - self._centre_x) / (0.5 * width), -1.2, 1.2))
         canvas *= light.astype(np.float32)[:, None]
@@ -144,6 +148,7 @@ class InnerMouth:
         alpha = np.clip((1.0 - distance) / 0.45, 0.0, 1.0) * min(opening / (0.10 * width), 1.0)
         shade = 0.55 + 0.45 * np.clip(1.0 - distance, 0.0, 1.0) - 0.12 * np.exp(-((across / 0.08) ** 2))
         cover = alpha.astype(np.float32)[..., None]
+        shade *= 1.0 + 0.25 * tongue**2  # forward, and so in the light
         canvas += (shade.astype(np.float32)[..., None] * self._tongue - canvas) * cover
 
 

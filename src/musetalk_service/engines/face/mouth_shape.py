@@ -124,6 +124,9 @@ class MouthShaper:
 
         lift = np.exp(-(((t - 1.05) / 0.6) ** 2))
         lift *= np.exp(-(((y - centre_y + 0.15 * width) / (0.55 * width)) ** 2))
+        if not lips:  # the cheeks rise with the corners, and push the lower lids up a little
+            cheeks = np.exp(-(((t - 1.15) / 0.75) ** 2))
+            lift += 0.30 * cheeks * np.exp(-(((y - centre_y + 0.80 * width) / (0.45 * width)) ** 2))
         out[_SMILE, :, 1] = -lift
 
         # Raised corners come down to the level of the middle, and the skin beside them follows.
