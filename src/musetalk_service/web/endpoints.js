@@ -2,10 +2,10 @@
 
 const ENDPOINTS = [
   ["WS", "/musetalk/v1/ws/{user_id}", "The live stream"],
-  ["GET", "/health", "Is it well, and what is loaded"],
-  ["GET", "/sessions", "Who is connected"],
-  ["GET", "/metrics", "Figures for Prometheus"],
-  ["POST", "/prepare_avatar/{user_id}", "Make an avatar ready"],
+  ["GET", "/health", "Whether it takes sessions, and what is loaded"],
+  ["GET", "/sessions", "Live sessions"],
+  ["GET", "/metrics", "Metrics for Prometheus"],
+  ["POST", "/prepare_avatar/{user_id}", "Prepare an avatar (not available yet)"],
   ["GET", "/docs", "Try the API in the browser"],
   ["GET", "/openapi.yaml", "The API's description"],
 ];
@@ -47,8 +47,8 @@ with connect("${socket}/musetalk/v1/ws/demo_user") as ws:
             video_state={"type": "speaking",
                          "base_video": "speaking_0"})
     with open("face.h264", "wb") as video:  # ffplay face.h264
-        for message in ws:
-            data = json.loads(message)["data"]
+        for _ in range(250):  # ten seconds
+            data = json.loads(ws.recv())["data"]
             video.write(base64.b64decode(data.get("frame_data", "")))`;
 
 /** Fills in the endpoints and the examples. @param {{url: string}} player */

@@ -34,7 +34,8 @@ export class LiveStats {
   avSkewMeanMs = null;
   avSkewMaxMs = 0;
 
-  #lastTimestamp = null;
+  /** Of the newest frame received, in ms. */
+  lastTimestamp = null;
   #mark = { time: 0, received: 0, drawn: 0, bytes: 0 };
   #sent = []; // {endMs, at} of live chunks, in order
 
@@ -48,7 +49,7 @@ export class LiveStats {
     this.delayMs = info.delay_ms ?? null;
     this.connectMs = connectMs;
     this.latencyMs = null;
-    this.#lastTimestamp = null;
+    this.lastTimestamp = null;
     this.#sent = [];
     this.#setMark();
   }
@@ -56,10 +57,10 @@ export class LiveStats {
   received({ timestamp, wireBytes }) {
     this.framesReceived += 1;
     this.bytesReceived += wireBytes;
-    if (this.#lastTimestamp !== null) {
-      this.framesMissing += Math.max(0, Math.round((timestamp - this.#lastTimestamp) / 40) - 1);
+    if (this.lastTimestamp !== null) {
+      this.framesMissing += Math.max(0, Math.round((timestamp - this.lastTimestamp) / 40) - 1);
     }
-    this.#lastTimestamp = timestamp;
+    this.lastTimestamp = timestamp;
   }
 
   sentLive(endMs) {

@@ -21,14 +21,16 @@ import { unsupportedReason, WebCodecsDecoder } from "./h264-decoder.js";
 import { FramePresenter } from "./frame-presenter.js";
 import { LiveStats } from "./live-stats.js";
 import { serverError } from "./player-errors.js";
-import { resample } from "./resampler.js";
 import { SessionSocket } from "./session-socket.js";
+import { speechChunks } from "./speech-chunks.js";
 import { SyncedSound } from "./synced-sound.js";
 import * as wire from "./wire.js";
 
 // Audio waiting at the server; its limit is 60 s by default, more is sent as this plays.
 const MAX_BACKLOG_MS = 30_000;
 const MAX_SOCKET_BACKLOG = 1 << 20;
+const CHUNKS_AT_ONCE = 25; // then the page may draw
+const PIPELINE_MS = 200; // video rendered ahead at the server
 // A server that never says which audio its frames follow gets the sound this long after the delay it reported.
 const UNSYNCED_GRACE_MS = 3000;
 
@@ -46,6 +48,7 @@ export class MuseTalkPlayer extends EventTarget {
   #decoder = null;
   #presenter;
   #pending = new Map(); // timestamp -> WireFrame that the decoder has
+  #stateSince = -1;
   #sentSamples = 0;
   #playedMs = 0;
   #utterance = null;
@@ -167,7 +170,6 @@ export class MuseTalkPlayer extends EventTarget {
     const audible = await this.#unlockSound();
     if (this.#utterance !== utterance) return false;
     const startMs = this.#sentSamples / 16;
-    const pcm = wire.floatToPcm(resample(mixDown(buffer), buffer.sampleRate, wire.SAMPLE_RATE));
     const delayMs = this.info.delay_ms ?? 0;
     if (audible) {
       const sound = new SyncedSound(this.audioContext, buffer, this.audioOutput, startMs, () => this.#soundEnded());
@@ -177,7 +179,7 @@ export class MuseTalkPlayer extends EventTarget {
     } else {
       utterance.timer = setTimeout(() => this.#stopSound(false), delayMs + buffer.duration * 1000);
     }
-    await this.#burst(pcm, utterance);
+    await this.#burst(buffer, utterance);
     return done;
   }
 
@@ -201,7 +203,7 @@ export class MuseTalkPlayer extends EventTarget {
     const { authToken, binary } = this.#options;
     const data = { user_id: this.userId, video_config: { resolution: "512x512", fps: 25 } };
     if (authToken) data.auth_token = authToken;
-    if (binary) data.frames = "binary"; // servers before 1.2 answer with JSON frames all the same
+    if (binary) data.frames = "binary"; // a server without it sends JSON frames all the same
     return data;
   }
 
@@ -210,6 +212,7 @@ export class MuseTalkPlayer extends EventTarget {
     this.#canvas.width = data.width ?? 512;
     this.#canvas.height = data.height ?? 512;
     this.#sentSamples = this.#playedMs = 0;
+    this.#stateSince = -1;
     this.#decoder = new WebCodecsDecoder({
       codec: data.codec ?? "avc1.42C01F",
       onFrame: (picture, timestamp) => this.#decoded(picture, timestamp),
@@ -234,8 +237,10 @@ export class MuseTalkPlayer extends EventTarget {
   }
 
   #handle({ type, data }) {
-    if (type === "STATE_CHANGED") this.#setState(data.current_state, data.current_video);
-    else if (type === "INTERRUPTED") this.#emit("audio", { phase: "interrupted", ...data });
+    if (type === "STATE_CHANGED") {
+      this.#stateSince = this.stats.lastTimestamp + PIPELINE_MS;
+      this.#setState(data.current_state, data.current_video);
+    } else if (type === "INTERRUPTED") this.#emit("audio", { phase: "interrupted", ...data });
     // Other replies need no answer, and later versions of the protocol may add some.
   }
 
@@ -270,20 +275,23 @@ export class MuseTalkPlayer extends EventTarget {
   #drawn(frame) {
     const heard = frame.audioMs === null ? null : (this.#sound?.heardMs() ?? null);
     this.stats.drawn(frame, heard, this.#presenter.skipped);
-    if (frame.state !== this.state) this.#setState(frame.state);
+    // Frames that were on their way at a STATE_CHANGED still show the old state.
+    const current = frame.state !== null && frame.timestamp > this.#stateSince;
+    if (current && frame.state !== this.state) this.#setState(frame.state);
     this.#emit("frame", frame);
   }
 
-  async #burst(pcm, utterance) {
-    for (let at = 0; at < pcm.length; at += wire.CHUNK_SAMPLES) {
-      const chunk = new Int16Array(wire.CHUNK_SAMPLES); // the last one is filled up with silence
-      chunk.set(pcm.subarray(at, at + wire.CHUNK_SAMPLES));
+  async #burst(buffer, utterance) {
+    let count = 0;
+    for (const chunk of speechChunks(buffer)) {
       this.#sendAudio(chunk, false);
+      count += 1;
+      if (count % CHUNKS_AT_ONCE === 0) await sleep(0);
       while (this.#utterance === utterance && this.#backlogged()) await sleep(100);
       if (this.#utterance !== utterance) return;
     }
     this.endSpeech();
-    this.#emit("audio", { phase: "sent", durationMs: pcm.length / 16 });
+    this.#emit("audio", { phase: "sent", durationMs: buffer.duration * 1000 });
   }
 
   #backlogged() {
@@ -365,16 +373,6 @@ export class MuseTalkPlayer extends EventTarget {
     this.#emit("error", detail);
     return Object.assign(new Error(detail.message), detail);
   }
-}
-
-/** @param {AudioBuffer} buffer @returns {Float32Array} the mean of its channels */
-function mixDown(buffer) {
-  const mono = new Float32Array(buffer.length);
-  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-    const samples = buffer.getChannelData(channel);
-    for (let at = 0; at < mono.length; at++) mono[at] += samples[at] / buffer.numberOfChannels;
-  }
-  return mono;
 }
 
 function sleep(ms) {

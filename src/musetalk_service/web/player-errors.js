@@ -13,7 +13,7 @@ const CLOSE_CODES = {
 
 const SERVER_CODES = {
   INVALID_SESSION: "Reconnect to get a new session.",
-  MODEL_NOT_FOUND: "Prepare an avatar for this user first, with POST /prepare_avatar/{user_id}.",
+  MODEL_NOT_FOUND: "The server has no avatar for this user, and its default one is switched off.",
   PROCESSING_ERROR: "Try again; with another recording if it happens again.",
   RATE_LIMIT_EXCEEDED: "Too much audio is waiting at the server. Wait a little, or interrupt.",
   INTERNAL_ERROR: "The fault is the server's. Try again in a moment.",
@@ -29,21 +29,28 @@ export function closeError({ code, reason }) {
 
 /**
  * Why no session came about. A browser does not tell a refused handshake (HTTP 503) from an unreachable
- * server, so this asks the server's health address.
+ * server, so this asks the server how it is.
  * @param {CloseEvent} event
  * @param {string} address the WebSocket's
  */
 export async function connectError({ code, reason }, address) {
   if (CLOSE_CODES[code]) return { ...CLOSE_CODES[code], fatal: true };
   if (reason) return closeError({ code, reason });
-  const url = new URL(address.replace(/^ws/, "http").replace(/musetalk\/v1\/ws\/.*$/, "health"));
+  const url = address.replace(/^ws/, "http").replace(/musetalk\/v1\/ws\/.*$/, "health");
+  let health;
   try {
-    await fetch(url, { cache: "no-store" });
+    health = await (await fetch(url, { cache: "no-store" })).json();
   } catch {
     const message = "The server cannot be reached.";
     return { code: "unreachable", message, hint: "Check that it runs and that the network is up, then reconnect.", fatal: true };
   }
-  return { ...CLOSE_CODES[1013], fatal: true };
+  if (health.sessions_active >= health.max_sessions) return { ...CLOSE_CODES[1013], fatal: true };
+  if (health.status !== "ok") {
+    return { code: "busy", message: `The server is ${health.status}.`, hint: "Reconnect in a moment.", fatal: true };
+  }
+  const message = "The server refused the stream.";
+  const hint = "It may be full, have no avatar for this user, or not accept this page's address. Try again in a minute.";
+  return { code: "refused", message, hint, fatal: true };
 }
 
 /** @param {{code: string, message: string, details?: object}} data of an ERROR message */

@@ -83,21 +83,6 @@ export class Resampler {
   }
 }
 
-/**
- * A whole recording at another rate, of the same duration.
- * @param {Float32Array} samples @param {number} from @param {number} to @returns {Float32Array}
- */
-export function resample(samples, from, to) {
-  if (from === to) return samples;
-  const resampler = new Resampler(from, to);
-  const head = resampler.push(samples);
-  const tail = resampler.flush();
-  const output = new Float32Array(head.length + tail.length);
-  output.set(head);
-  output.set(tail, head.length);
-  return output.subarray(0, Math.round((samples.length * to) / from));
-}
-
 /** @returns {Float32Array} (phases, 2 * half + 1) taps, row by row; each row sums to one */
 function kernel(cutoff, half, phases) {
   const width = 2 * half + 1;

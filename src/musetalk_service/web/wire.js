@@ -70,7 +70,7 @@ export function floatToPcm(samples) {
  * @property {boolean} key
  * @property {boolean} action
  * @property {?number} progress of the action, 0 to 1, or null
- * @property {string} state idle, speaking or action
+ * @property {?string} state idle, speaking or action; null from servers that do not say
  * @property {number} wireBytes size of the message
  */
 
@@ -89,7 +89,7 @@ export function frameFromJson({ type, data }, wireBytes) {
     key: data.is_keyframe ?? hasIdr(bytes),
     action,
     progress: data.action_progress ?? null,
-    state: data.state ?? (action ? "action" : "idle"),
+    state: data.state ?? (action ? "action" : null),
     wireBytes,
   };
 }
@@ -113,7 +113,7 @@ export function frameFromBinary(buffer) {
     key: (flags & 1) !== 0,
     action,
     progress: action ? view.getUint16(16) / 65535 : null,
-    state: BINARY_STATES[view.getUint8(18)] ?? "idle",
+    state: BINARY_STATES[view.getUint8(18)] ?? null,
     wireBytes: buffer.byteLength,
   };
 }
