@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.server_process import ServerProcess
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

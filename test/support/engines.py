@@ -1,0 +1,78 @@
+"""Fast engines for tests of everything around engines: flat pictures whose grey says what was heard."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from musetalk_service.engines.avatar import Avatar
+from musetalk_service.engines.base import EngineInfo, FrameRequest, Pcm, Picture
+
+LOOK_AHEAD = 1600
+"""100 ms."""
+SHUT = 128
+"""Grey of a mouth that follows no audio."""
+
+
+def tone(grey: int, seconds: float) -> Pcm:
+    """Audio that the grey engine shows as ``grey`` (in steps of 8, not ``SHUT``)."""
+    return np.full(round(seconds * 16_000), grey * 100, np.int16)
+
+
+@dataclass
+class GreyStream:
+    """What one stream was given and asked for."""
+
+    avatar: Avatar
+    pcm: dict[int, Pcm] = field(default_factory=dict)
+    positions: deque[int | None] = field(default_factory=deque)
+
+    def push(self, pcm: Pcm, position: int) -> None:
+        self.pcm[position] = pcm.copy()
+
+    def heard(self, position: int) -> int | None:
+        """The sample at a position, None when it was never pushed."""
+        for start, samples in self.pcm.items():
+            if start <= position < start + len(samples):
+                return int(samples[position - start])
+        return None
+
+
+class GreyEngine:
+    """Shows ``sample / 100`` as grey. ``broken`` streams raise; so does everything once ``all_broken``."""
+
+    def __init__(self, name: str = "builtin", look_ahead: int = LOOK_AHEAD) -> None:
+        self.info = EngineInfo(name, "test", "cpu", look_ahead)
+        self.streams: list[GreyStream] = []
+        self.broken: list[GreyStream] = []
+        self.all_broken = False
+        self.batches: list[int] = []
+
+    def open(self, avatar: Avatar) -> GreyStream:
+        stream = GreyStream(avatar)
+        self.streams.append(stream)
+        return stream
+
+    def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
+        self.batches.append(len(batch))
+        return [self._render(request) for request in batch]
+
+    def _render(self, request: FrameRequest) -> Picture:
+        stream = request.stream
+        assert isinstance(stream, GreyStream)
+        if self.all_broken or stream in self.broken:
+            raise RuntimeError("broken for the test")
+        stream.positions.append(request.position)
+        heard = None if request.position is None else stream.heard(request.position)
+        return np.full((512, 512, 3), SHUT if heard is None else heard // 100, np.uint8)
+
+
+class ShutEngine(GreyEngine):
+    """Stands in for the static engine: a picture with no mouth of its own, and no renderer to be made."""
+
+    def __init__(self) -> None:
+        super().__init__("static", 0)
+
+    def _render(self, request: FrameRequest) -> Picture:
+        return np.full((512, 512, 3), SHUT, np.uint8)
