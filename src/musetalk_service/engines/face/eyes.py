@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.interpolation import Flow
-from musetalk_service.engines.face.landmarks import EYES, Box, EyeIndices, Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import EYES, EyeIndices, Face, FloatArray, Picture
 
 _LEVELS: Final = 24
 """Prepared closures; with an eye 20 px high the lid moves less than a pixel from one to the next."""
@@ -86,7 +87,7 @@ class Eyes:
             )
             before = area.astype(np.float32)
             area[:] = (before + (moved - before) * iris.mask + 0.5).astype(np.uint8)
-            changed.append((iris.left, iris.top, iris.left + width, iris.top + height))
+            changed.append(Box(iris.left, iris.top, iris.left + width, iris.top + height))
         return changed
 
     def close(self, picture: Picture, closure: float) -> list[Box]:
@@ -102,8 +103,8 @@ class Eyes:
         level = round(min(max(closure, 0.0), 1.0) * _LEVELS)
         if level == 0:
             return []
-        for (left, top, right, bottom), lids in zip(self._boxes, self._lids, strict=True):
-            area = picture[top:bottom, left:right]
+        for box, lids in zip(self._boxes, self._lids, strict=True):
+            area = picture[box.pixels]
             lid = lids[level - 1]
             eyeball = cv2.remap(area, lid.below_x, lid.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             area[:] = (eyeball * lid.open_share + lid.lid + 0.5).astype(np.uint8)
@@ -166,7 +167,7 @@ def _prepare_lids(portrait: Picture, face: Face, eye: EyeIndices) -> tuple[Box, 
         rise = (lower - lower_to) * np.clip(1.0 - (rows - lower_to) / (0.25 * width), 0.0, 1.0)
         below = np.where(rows > lower_to, rows + rise, rows) - top
         levels.append(_Lids(np.clip(lid, 0, 255) * cover, 1.0 - cover, across, below.astype(np.float32)))
-    return (left, top, right, bottom), levels
+    return Box(left, top, right, bottom), levels
 
 
 def _without_lashes(

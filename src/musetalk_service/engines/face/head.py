@@ -13,8 +13,9 @@ from typing import Final, cast
 import cv2
 import numpy as np
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.interpolation import Lattice, smoothstep
-from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, SIZE, Box, Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, SIZE, Face, FloatArray, Picture
 from musetalk_service.models.face import Pose
 
 _STEP: Final = 8
@@ -22,6 +23,7 @@ _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
 """The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
 _LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
 """Largest angles in radians, shifts in pixels, scale, breath in pixels and brow."""
+_NOWHERE: Final = Box(0, 0, 0, 0)
 
 
 class Head:
@@ -84,19 +86,22 @@ class Head:
         # The displacement is small and smooth: its inverse is close enough to its negative.
         shift = (self._terms @ amounts.astype(np.float32)).reshape(2, lattice.rows, lattice.cols)
         x, y = lattice.enlarge(2.0 * (self._still - shift))
-        moved = cv2.remap(self._double, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         reach = int(np.abs(shift).max()) + 3
-        for left, top, right, bottom in changed:
-            rows = slice(max(top - reach, 0), min(bottom + reach, SIZE))
-            columns = slice(max(left - reach, 0), min(right + reach, SIZE))
-            moved[rows, columns] = cv2.remap(
-                picture,
-                0.5 * x[rows, columns],
-                0.5 * y[rows, columns],
-                cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_REPLICATE,
+        areas = [box.grown(reach) for box in changed]
+        moved = np.empty((SIZE, SIZE, 3), np.uint8)
+        largest = max(areas, key=lambda box: box.area, default=_NOWHERE)
+        for area in largest.surroundings():
+            part = area.pixels
+            if area.area:
+                moved[part] = cv2.remap(
+                    self._double, x[part], y[part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                )
+        for area in areas:
+            part = area.pixels
+            moved[part] = cv2.remap(
+                picture, 0.5 * x[part], 0.5 * y[part], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
             )
-        return cast(Picture, moved)
+        return moved
 
 
 def _depth(face: Face, lattice: Lattice, distance: FloatArray) -> FloatArray:

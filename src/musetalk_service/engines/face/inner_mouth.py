@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
 from musetalk_service.engines.face.interpolation import smoothstep
-from musetalk_service.engines.face.landmarks import Box, Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import LipShape
 from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
 from musetalk_service.models.face import Mouth
@@ -88,7 +89,7 @@ class InnerMouth:
             painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / 3.0)
         np.clip(painted, 0.0, 255.0, out=painted)
         picture[top:bottom, left:right] = painted.astype(np.uint8)
-        return left, top, right, bottom
+        return Box(left, top, right, bottom)
 
     def _inside(self, shape: LipShape, mouth: Mouth, size: tuple[int, ...], corner: FloatArray) -> Canvas:
         """Everything behind the lips, (h, w, 3) float32."""

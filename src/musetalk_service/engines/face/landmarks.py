@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are just outside."""
-
 SIZE: Final = 512
 """Width and height in pixels of every portrait and frame."""
 

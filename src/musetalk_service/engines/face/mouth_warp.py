@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
 from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
 from musetalk_service.engines.face.landmarks import (
@@ -27,7 +28,6 @@ from musetalk_service.engines.face.landmarks import (
     UPPER_FACE,
     UPPER_INNER,
     UPPER_OUTER,
-    Box,
     Face,
     FloatArray,
 )
@@ -67,7 +67,7 @@ class MouthWarp:
         right = min(SIZE, int(jaw[:, 0].max() + margin) + 1)
         top = max(0, int(points[EYE_LEVEL, 1]))
         bottom = min(SIZE, int(points[CHIN_TIP, 1] + 0.75 * face.lower_height) + 1)
-        self.box: Box = (left, top, right, bottom)
+        self.box = Box(left, top, right, bottom)
         """The region; nothing outside moves."""
         self._lattice = lattice = Lattice(left, top, right - left, bottom - top, _STEP)
         self._prepare(closed.source, shaper)
@@ -151,7 +151,7 @@ class MouthWarp:
         upper_x, lower_x, upper_y, lower_y = full[:, : bottom - top, : right - left]
         share = _upper_share(shape, left, top, right, bottom)
         return WarpMaps(
-            box=(left, top, right, bottom),
+            box=Box(left, top, right, bottom),
             x=lower_x + (upper_x - lower_x) * share,
             y=lower_y + (upper_y - lower_y) * share,
         )

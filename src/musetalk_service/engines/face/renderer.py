@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.eyes import Eyes
 from musetalk_service.engines.face.head import Head
 from musetalk_service.engines.face.inner_mouth import InnerMouth
 from musetalk_service.engines.face.interpolation import double_size
-from musetalk_service.engines.face.landmarks import SIZE, Box, Face
+from musetalk_service.engines.face.landmarks import SIZE, Face
 from musetalk_service.engines.face.mouth_shape import MouthShaper
 from musetalk_service.engines.face.mouth_warp import MouthWarp
 from musetalk_service.models.face import REST, Mouth, Pose
@@ -100,13 +101,12 @@ class FaceRenderer:
         shape = self._shaper.shape(mouth, smile, self._gain)
         maps = self._warp.maps(shape)
         if maps is not None:
-            left, top, right, bottom = maps.box
-            picture[top:bottom, left:right] = cv2.remap(
+            picture[maps.box.pixels] = cv2.remap(
                 self._double, maps.x, maps.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
             changed.append(maps.box)
         painted = self._inner.paint(picture, shape, mouth)
-        if painted is not None and not (maps is not None and _contains(maps.box, painted)):
+        if painted is not None and (maps is None or not maps.box.contains(painted)):
             changed.append(painted)
         return changed
 
@@ -119,7 +119,3 @@ class FaceRenderer:
                     break
                 gain -= 0.05
         return gain
-
-
-def _contains(outer: Box, inner: Box) -> bool:
-    return outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
