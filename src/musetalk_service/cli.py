@@ -22,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="musetalk-service", description="A server that makes a face speak, live."
-    )
+    parser = argparse.ArgumentParser(prog="musetalk-service", description="A server that makes a face speak, live.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -39,19 +39,15 @@ class Settings(BaseSettings):
     use_float16: bool = Field(True, description="Half precision for GPU engines.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         ["*"],
-        description='Origins of web pages that may use the API and the WebSocket: a JSON list or comma separated; "*" for all.',
+        description='Web pages that may use API and WebSocket: a JSON list or comma separated origins; "*" for all.',
     )
 
     # Engines and hosts
     engine: Literal["builtin", "static"] = Field(
         "builtin", description="Engine of new sessions; static is the last link of every chain."
     )
-    workers: int = Field(
-        0, ge=0, le=256, description="Engine host processes; 0 is one per spare core, at least one."
-    )
-    engine_retry_s: float = Field(
-        10.0, gt=0, description="Seconds before an engine that failed is tried again."
-    )
+    workers: int = Field(0, ge=0, le=256, description="Engine host processes; 0 is one per spare core, at least one.")
+    engine_retry_s: float = Field(10.0, gt=0, description="Seconds before an engine that failed is tried again.")
     host_late_limit_ms: int = Field(
         400, ge=80, description="A host whose frames are later than this loses the session to another."
     )
@@ -63,15 +59,14 @@ class Settings(BaseSettings):
     )
 
     # Stream
-    video_crf: int = Field(
-        23, ge=10, le=40, description="x264 constant rate factor; lower is better and bigger."
-    )
+    video_crf: int = Field(23, ge=10, le=40, description="x264 constant rate factor; lower is better and bigger.")
     video_max_kbps: int = Field(1500, ge=100, description="Peak bit rate of the VBV model.")
     audio_jitter_ms: int = Field(
         20, ge=0, le=1000, description="Audio held back against network jitter before lips start to move."
     )
-    speech_end_ms: int = Field(
-        200, ge=0, le=5000, description="Without audio for this long an utterance is over."
+    speech_end_ms: int = Field(200, ge=0, le=5000, description="Without audio for this long an utterance is over.")
+    silence_hold_ms: int = Field(
+        1500, ge=200, le=60_000, description="In audio that is silent for this long the face idles until a voice comes."
     )
     outbox_max_frames: int = Field(
         12,
@@ -98,9 +93,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="One line of text or one JSON object per event."
-    )
+    log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object per event.")
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -108,9 +101,7 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             text = value.strip()
             return (
-                json.loads(text)
-                if text.startswith("[")
-                else [part.strip() for part in text.split(",") if part.strip()]
+                json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
             )
         return value
 
@@ -138,9 +129,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = (
-            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
-        )
+        lines = (f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors())
         raise ConfigurationError("; ".join(lines)) from None
     except ValueError as error:  # a .env or JSON value that does not parse at all
         raise ConfigurationError(str(error)) from None

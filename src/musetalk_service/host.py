@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import time
 from functools import lru_cache
@@ -40,13 +41,12 @@ def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
 def ready_message(engines: dict[str, Engine]) -> HostReady:
     """What the host tells the front when it can take sessions."""
     infos = [engine.info for engine in engines.values()]
-    return HostReady(
-        os.getpid(), [EngineStatus(i.name, i.version, i.device, i.look_ahead_samples) for i in infos]
-    )
+    return HostReady(os.getpid(), [EngineStatus(i.name, i.version, i.device, i.look_ahead_samples) for i in infos])
 
 
 def run_host(settings: Settings, bus_fd: int) -> None:
     """Serve the link on an inherited socket until the front is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the front says when to end
     cv2.setNumThreads(1)  # one core per host: more threads only make neighbours late
     link: HostLink = SocketHostLink(socket.socket(fileno=bus_fd))
     try:
@@ -57,5 +57,3 @@ def run_host(settings: Settings, bus_fd: int) -> None:
             link.send(host.handle(link.receive()))
     except BusClosedError:
         log.debug("front is gone, host ends")
-    except KeyboardInterrupt:
-        pass

@@ -42,19 +42,13 @@ _EXPIRY_PERIOD_S = 1.0
 class Front:
     """The front's object graph, and its life."""
 
-    def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, hosts: HostPool | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, hosts: HostPool | None = None) -> None:
         self.settings = settings
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
-        self.hosts = hosts or HostPool(
-            settings.host_count, settings.model_dump_json(), self.clock, self.metrics
-        )
+        self.hosts = hosts or HostPool(settings.host_count, settings.model_dump_json(), self.clock, self.metrics)
         encoding_key = f"{__version__}:{settings.video_crf}:{settings.video_max_kbps}"
-        self.avatars = AvatarService(
-            settings.cache_dir, encoding_key, default_enabled=settings.default_avatar_enabled
-        )
+        self.avatars = AvatarService(settings.cache_dir, encoding_key, default_enabled=settings.default_avatar_enabled)
         self.frame_clock = FrameClock(self.clock, self.metrics)
         self.sessions = SessionService(
             _session_settings(settings),
@@ -96,6 +90,7 @@ class Front:
         while True:
             now = self.clock.now()
             self.sessions.expire(now)
+            self.hosts.check(now)
             await self.clock.sleep_until(now + _EXPIRY_PERIOD_S)
 
 
@@ -120,13 +115,9 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
         favicon_url="/static/favicon.svg",
     )
     app.state.front = front
-    app.add_middleware(
-        CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
-    )
+    app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
     app.add_exception_handler(ServiceError, answer_service_error)
-    http = HttpHandler(
-        front.sessions, front.avatars, front.hosts, front.metrics, settings.engine, time.monotonic()
-    )
+    http = HttpHandler(front.sessions, front.avatars, front.hosts, front.metrics, settings.engine, time.monotonic())
     app.include_router(http.router())
 
     @app.get("/openapi.yaml", response_class=PlainTextResponse, summary="This description")
@@ -155,6 +146,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, front: Front) -> None:
         super().__init__(config)
         self._front = front
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if not self.started:  # still waiting for a first host: nothing to say goodbye to
+            raise SystemExit(128 + sig)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
@@ -196,6 +192,7 @@ def _session_settings(settings: Settings) -> SessionSettings:
         audio_chunk_max_ms=settings.audio_chunk_max_ms,
         audio_jitter_ms=settings.audio_jitter_ms,
         speech_end_ms=settings.speech_end_ms,
+        silence_hold_ms=settings.silence_hold_ms,
         outbox_max_frames=settings.outbox_max_frames,
         late_limit_s=settings.host_late_limit_ms / 1000,
         init_timeout_s=settings.init_timeout_s,

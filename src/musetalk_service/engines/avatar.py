@@ -59,9 +59,7 @@ class Avatar:
 def load_default_avatar() -> Avatar:
     """The drawn portrait that ships with the package."""
     folder = resources.files("musetalk_service") / "assets" / "default_avatar"
-    return load_avatar(
-        DEFAULT_AVATAR, (folder / "portrait.png").read_bytes(), (folder / "landmarks.json").read_bytes()
-    )
+    return load_avatar(DEFAULT_AVATAR, (folder / "portrait.png").read_bytes(), (folder / "landmarks.json").read_bytes())
 
 
 def load_avatar(name: str, png: bytes, points: bytes) -> Avatar:

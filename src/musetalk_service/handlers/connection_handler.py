@@ -40,8 +40,9 @@ def check_origin(origin: str | None, host: str | None, allowed: Sequence[str]) -
     """
     if origin is None or "*" in allowed or origin in allowed:
         return
-    if host is not None and urlsplit(origin).netloc == host:
-        return
+    with contextlib.suppress(ValueError):  # an Origin that is no URL is nobody's
+        if host is not None and urlsplit(origin).netloc == host:
+            return
     raise ForbiddenOriginError("this origin may not use the service", allowed=list(allowed))
 
 
@@ -125,9 +126,10 @@ class ConnectionHandler:
         try:
             if text is None:
                 raise InvalidMessageError("messages are JSON text, not binary", allowed=["text"])
-            if len(text) > self._max_message_bytes:
+            size = len(text) if text.isascii() else len(text.encode())
+            if size > self._max_message_bytes:
                 raise InvalidMessageError(
-                    f"the message has {len(text)} bytes; at most {self._max_message_bytes} are allowed",
+                    f"the message has {size} bytes; at most {self._max_message_bytes} are allowed",
                     max_bytes=self._max_message_bytes,
                 )
             message = wire.parse_client_message(text)

@@ -18,9 +18,7 @@ from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.session_service import SessionService
 
-UserId = Annotated[
-    str, Path(pattern=USER_ID_PATTERN, description="1 to 64 letters, digits, hyphens, underscores.")
-]
+UserId = Annotated[str, Path(pattern=USER_ID_PATTERN, description="1 to 64 letters, digits, hyphens, underscores.")]
 
 
 class EngineHealth(BaseModel):
@@ -93,13 +91,9 @@ class HttpHandler:
         """All REST routes."""
         router = APIRouter()
         router.get("/", response_class=HTMLResponse, summary="The page to look at and try")(self.page)
-        router.get("/health", response_model=Health, responses={503: {"model": Health}}, summary="Health")(
-            self.health
-        )
+        router.get("/health", response_model=Health, responses={503: {"model": Health}}, summary="Health")(self.health)
         router.get("/sessions", response_model=SessionList, summary="Live sessions")(self.list_sessions)
-        router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")(
-            self.read_metrics
-        )
+        router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")(self.read_metrics)
         router.post(
             "/prepare_avatar/{user_id}",
             responses={501: {"model": ErrorBody}},
@@ -130,9 +124,7 @@ class HttpHandler:
             model_loaded=bool(hosts),
             engine=self.engine,
             engines=[
-                EngineHealth(
-                    name=e.name, version=e.version, device=e.device, look_ahead_samples=e.look_ahead_samples
-                )
+                EngineHealth(name=e.name, version=e.version, device=e.device, look_ahead_samples=e.look_ahead_samples)
                 for e in engines.values()
             ],
             hosts_ready=len(hosts),
@@ -159,9 +151,7 @@ class HttpHandler:
             )
             for live in self.sessions
         ]
-        return SessionList(
-            active=len(infos), max_sessions=self.sessions.settings.max_sessions, sessions=infos
-        )
+        return SessionList(active=len(infos), max_sessions=self.sessions.settings.max_sessions, sessions=infos)
 
     async def read_metrics(self) -> Response:
         """The Prometheus exposition format."""

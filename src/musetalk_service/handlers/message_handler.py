@@ -1,9 +1,11 @@
 """One typed client message to its effect: the state machine says what it means, this does it."""
 
+import math
+
 from typing_extensions import assert_never
 
 from musetalk_service.models import messages as wire
-from musetalk_service.models.media import samples_to_ms
+from musetalk_service.models.media import SAMPLE_RATE, samples_to_ms
 from musetalk_service.models.session import (
     ActionStarted,
     BargedIn,
@@ -37,7 +39,8 @@ class MessageHandler:
                 live.answer(init_success(live, self._engine))
                 self._sessions.start_stream(live)
             case Speech():
-                self._take_audio(live, event.audio)
+                if not self._take_audio(live, event.audio):
+                    return  # all of it is still in the resampler: nothing has begun to speak
                 if event.action is not None:
                     live.director.extend_action(live.timeline.accepted)
             case BaseChanged():
@@ -50,6 +53,7 @@ class MessageHandler:
             case ActionStarted():
                 self._start_action(live, session, event)
             case SpeechEndMarked():
+                live.timeline.push(live.intake.flush(), self._sessions.clock.now())
                 live.timeline.end_of_speech()
             case BargedIn():
                 self._interrupt(live, session_id)
@@ -62,8 +66,13 @@ class MessageHandler:
         live.director.set_base(session.base_clip)
         live.director.set_speech_clip(session.speech_clip)
 
-    def _take_audio(self, live: LiveSession, audio: wire.AudioChunk) -> None:
-        live.timeline.push(live.intake.decode(audio), self._sessions.clock.now())
+    def _take_audio(self, live: LiveSession, audio: wire.AudioChunk) -> bool:
+        """Queue a chunk; returns whether any sample has come out of it yet."""
+        pcm = live.intake.decode(audio)
+        live.timeline.check_room(math.ceil(len(pcm) * SAMPLE_RATE / audio.sample_rate))
+        samples = live.intake.resample(pcm, audio.sample_rate)
+        live.timeline.push(samples, self._sessions.clock.now())
+        return len(samples) > 0
 
     def _start_action(self, live: LiveSession, session: Session, event: ActionStarted) -> None:
         assert live.stream is not None  # an action is possible only in a session that has begun
@@ -85,6 +94,7 @@ class MessageHandler:
         live.answer(answer)
 
     def _interrupt(self, live: LiveSession, session_id: str) -> None:
+        live.intake.flush()
         played, dropped = live.timeline.interrupt()
         if live.stream is not None:
             live.stream.skip_to_playhead()

@@ -16,9 +16,7 @@ _REF = "#/components/schemas/{model}"
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of an application, message schemas included."""
-    document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
-    )
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models: list[tuple[type[BaseModel], Any]] = [(m, "validation") for m in CLIENT_MESSAGES]
     models += [(m, "serialization") for m in SERVER_MESSAGES]
     _, schemas = models_json_schema(models, ref_template=_REF)
@@ -75,8 +73,6 @@ def _handshake() -> dict[str, Any]:
             "400": {"description": "user_id does not match the pattern."},
             "403": {"description": "The Origin is not one of CORS_ORIGINS."},
             "404": {"description": "No avatar for this user, and the default avatar is switched off."},
-            "503": {
-                "description": "No free session, starting or draining; Retry-After says when to come again."
-            },
+            "503": {"description": "No free session, starting or draining; Retry-After says when to come again."},
         },
     }

@@ -36,9 +36,9 @@ class VideoConfig(_Model):
 
 class InitData(_Model):
     user_id: Annotated[str | None, Field(description="Must equal the user_id of the path when given.")] = None
-    auth_token: Annotated[
-        str | None, Field(description="Accepted and not looked at while authentication is off.")
-    ] = None
+    auth_token: Annotated[str | None, Field(description="Accepted and not looked at while authentication is off.")] = (
+        None
+    )
     video_config: VideoConfig = VideoConfig()
 
 
@@ -48,9 +48,7 @@ class AudioChunk(_Model):
     format: Literal["pcm_s16le"] = "pcm_s16le"
     sample_rate: int = Field(16_000, ge=8_000, le=48_000, description="Hz; resampled to 16 kHz.")
     channels: Literal[1] = 1
-    duration_ms: float | None = Field(
-        None, description="A hint, not checked: 40 ms are 640 samples, 1,280 bytes."
-    )
+    duration_ms: float | None = Field(None, description="A hint, not checked: 40 ms are 640 samples, 1,280 bytes.")
     data: str = Field(description="Base64; an even number of bytes, at most one second.")
 
     def pcm(self) -> bytes:
@@ -58,9 +56,7 @@ class AudioChunk(_Model):
         try:
             pcm = base64.b64decode(self.data, validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidMessageError(
-                "audio_chunk.data is not valid base64", field="data.audio_chunk.data"
-            ) from None
+            raise InvalidMessageError("audio_chunk.data is not valid base64", field="data.audio_chunk.data") from None
         if len(pcm) % 2:
             raise InvalidMessageError(
                 f"audio_chunk.data has {len(pcm)} bytes; 16-bit samples need an even number",
@@ -290,9 +286,7 @@ class Error(_ServerEnvelope):
     data: ErrorData
 
 
-ServerMessage = (
-    InitSuccess | VideoFrame | ActionFrame | StateChanged | ActionTriggered | Interrupted | CloseAck | Error
-)
+ServerMessage = InitSuccess | VideoFrame | ActionFrame | StateChanged | ActionTriggered | Interrupted | CloseAck | Error
 SERVER_MESSAGES: tuple[type[_ServerEnvelope], ...] = (
     InitSuccess,
     VideoFrame,

@@ -5,6 +5,7 @@ the handler has to act on; an error is raised before anything has changed. What 
 itself (audio ran out, an action ended) comes in through ``Session.after``.
 """
 
+import re
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from musetalk_service.models.clips import (
     action_clip,
     kind_of,
 )
+
+_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 
 CloseReason = Literal["client_request", "server_shutdown", "timeout", "error"]
 
@@ -255,7 +258,8 @@ class Session:
     def _check_id(self, session_id: str | None) -> None:
         if self.state is State.OPENING:
             raise InvalidSessionError("the session has not begun: send INIT first", allowed=["INIT"])
-        if session_id not in (self.session_id, self.alias):
+        # Left out, it can only mean this connection's session; a foreign one is refused.
+        if session_id is not None and session_id not in (self.session_id, self.alias):
             raise InvalidSessionError("session_id is not this connection's", field="session_id")
 
     def _clip(self, name: str | None, kind: str) -> str:
@@ -282,18 +286,14 @@ class Session:
         return replace(self, state=target, audio_queued=queued)
 
     def _refusal(self, trigger: Trigger) -> ServiceError:
-        allowed = sorted(
-            {t.value.split()[0] for t in TRANSITIONS[self.state] if t.value.split()[0].isupper()}
-        )
+        allowed = sorted({t.value.split()[0] for t in TRANSITIONS[self.state] if t.value.split()[0].isupper()})
         if self.state is State.CLOSED:
             return InvalidSessionError("the session has ended", allowed=allowed)
         if trigger is Trigger.INIT:
             return InvalidSessionError("the session has begun already", allowed=allowed)
         if trigger is Trigger.START_ACTION and self.state is State.ACTION:
             return InvalidMessageError(f"action {self.action} is playing; it goes on", allowed=allowed)
-        return InvalidMessageError(
-            f"{trigger.value} is not allowed while {self.state.value}", allowed=allowed
-        )
+        return InvalidMessageError(f"{trigger.value} is not allowed while {self.state.value}", allowed=allowed)
 
 
 def adopt_session_id(proposed: str | None, taken: Collection[str]) -> str:
@@ -301,10 +301,6 @@ def adopt_session_id(proposed: str | None, taken: Collection[str]) -> str:
 
     Some clients make the id themselves, others adopt the server's (protocol, "session_id").
     """
-    try:
-        usable = proposed is not None and uuid.UUID(proposed).version == 4 and len(proposed) == 36
-    except ValueError:
-        usable = False
-    if proposed is not None and usable and proposed not in taken:
+    if proposed is not None and _UUID4.fullmatch(proposed) and proposed not in taken:
         return proposed
     return str(uuid.uuid4())

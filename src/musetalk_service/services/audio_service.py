@@ -5,7 +5,9 @@ and says, once a tick, which position the next frame belongs to. Both are pure: 
 argument.
 """
 
+import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.errors import InvalidMessageError, RateLimitError
 from musetalk_service.models.media import (
+    FRAME_MS,
     FRAME_SECONDS,
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
@@ -26,8 +29,12 @@ Pcm = NDArray[np.int16]
 
 _CONTEXT_SAMPLES = SAMPLE_RATE
 """Audio kept behind the playhead, so that another host can pick the speech up in the middle."""
-_SILENCE_RMS = 10 ** (-50 / 20) * 32768
-"""-50 dBFS: under this a chunk counts as silence (for trimming only)."""
+_SILENCE_DBFS = -50.0
+"""A block (40 ms) under this is silent, whatever the noise."""
+_OVER_NOISE_DB = 12.0
+"""A block less than this over the noise floor is silent too."""
+_NOISE_RISE_DB_PER_BLOCK = 0.12
+"""How fast the noise floor climbs (3 dB a second); it falls at once, as it does between any two words."""
 _AHEAD_TOLERANCE_S = 0.12
 """Audio that comes earlier than real time by more than this is a burst, not a live microphone."""
 _CLOCK_DRIFT = 1e-3
@@ -36,8 +43,14 @@ _STRETCH_GAP_S = 1.0
 """Without audio for this long, the next audio begins a new stretch."""
 
 
+_NOTHING: Pcm = np.empty(0, np.int16)
+
+
 class AudioIntake:
-    """Decodes one session's chunks and resamples them, keeping the resampler's state between chunks."""
+    """Decodes one session's chunks and resamples them, keeping the resampler's state between chunks.
+
+    In two steps, so that a chunk can be refused for want of room before it has left a trace.
+    """
 
     def __init__(self, chunk_max_ms: int) -> None:
         self._chunk_max_ms = chunk_max_ms
@@ -45,11 +58,13 @@ class AudioIntake:
         self._resampler: soxr.ResampleStream | None = None
 
     def decode(self, chunk: AudioChunk) -> Pcm:
-        """Samples at 16 kHz, (n,) int16; n may be 0 while a resampler fills.
+        """The chunk's samples at its own rate, (n,) int16, n > 0.
 
-        Raises :class:`InvalidMessageError` for bad base64, an odd number of bytes, or too long a chunk.
+        Raises :class:`InvalidMessageError` for bad base64, no or half samples, or too long a chunk.
         """
         pcm = np.frombuffer(chunk.pcm(), "<i2")
+        if not len(pcm):
+            raise InvalidMessageError("audio_chunk.data is empty", field="data.audio_chunk.data")
         duration_ms = len(pcm) * 1000 / chunk.sample_rate
         if duration_ms > self._chunk_max_ms:
             raise InvalidMessageError(
@@ -57,17 +72,27 @@ class AudioIntake:
                 field="data.audio_chunk.data",
                 max_ms=self._chunk_max_ms,
             )
-        if chunk.sample_rate == SAMPLE_RATE:
-            return pcm
-        if self._resampler is None or chunk.sample_rate != self._rate:
-            self._rate = chunk.sample_rate
-            self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, 1, dtype="int16")
-        return np.asarray(self._resampler.resample_chunk(pcm), np.int16)
+        return pcm
+
+    def resample(self, pcm: Pcm, rate: int) -> Pcm:
+        """Samples at 16 kHz, (n,) int16; n may be 0 while a resampler fills."""
+        tail = self.flush() if rate != self._rate else _NOTHING
+        self._rate = rate
+        if rate == SAMPLE_RATE:
+            return np.concatenate([tail, pcm]) if len(tail) else pcm
+        if self._resampler is None:
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="int16")
+        return np.concatenate([tail, self._resampler.resample_chunk(pcm)])
+
+    def flush(self) -> Pcm:
+        """What the resampler still holds, up to 30 ms; the next chunk begins anew."""
+        resampler, self._resampler = self._resampler, None
+        return _NOTHING if resampler is None else np.asarray(resampler.resample_chunk(_NOTHING, last=True), np.int16)
 
 
 @dataclass
 class _Piece:
-    """Accepted audio with its place on the timeline."""
+    """At most one frame's worth of accepted audio with its place on the timeline."""
 
     position: int
     samples: Pcm
@@ -95,6 +120,7 @@ class AudioTimeline:
         self._anchor = self._first_anchor = self._stretch_start = 0.0
         self._burst = False
         self._last_push = float("-inf")
+        self._noise_dbfs = _SILENCE_DBFS
         self.trimmed = 0
 
     @property
@@ -128,25 +154,25 @@ class AudioTimeline:
         return self.look_ahead + self.jitter
 
     def push(self, samples: Pcm, now: float) -> None:
-        """Append audio. Raises :class:`RateLimitError`, taking nothing, when the backlog would be too long."""
-        self.check_room(len(samples))
+        """Append audio; :meth:`check_room` comes before it."""
         if not len(samples):
             return
         if self.queued == 0:
             self._waiting_since = now
         self._note_arrival(len(samples), now)
-        level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-        self._pieces.append(_Piece(self._accepted, samples, level < _SILENCE_RMS))
-        self._accepted += len(samples)
+        for start in range(0, len(samples), SAMPLES_PER_FRAME):
+            block = samples[start : start + SAMPLES_PER_FRAME]
+            self._pieces.append(_Piece(self._accepted, block, self._is_silent(block)))
+            self._accepted += len(block)
         self._flush = False
 
     def check_room(self, samples: int) -> None:
-        """Raises :class:`RateLimitError` when so many more samples would exceed the backlog limit."""
+        """Raises :class:`RateLimitError` when so many more samples would make the backlog too long."""
         excess = self.queued + samples - self._limit
         if excess > 0:
             raise RateLimitError(
                 f"{samples_to_ms(self.queued)} ms of audio are queued; at most {samples_to_ms(self._limit)} ms fit",
-                retry_after_ms=samples_to_ms(excess) + 1,
+                retry_after_ms=(math.ceil(excess / SAMPLES_PER_FRAME) + 1) * FRAME_MS,
                 queued_ms=samples_to_ms(self.queued),
             )
 
@@ -177,15 +203,19 @@ class AudioTimeline:
         self._forget()
         return position
 
+    def voice_until(self, end: int) -> bool:
+        """Whether anything but silence lies between the frame just played and ``end``."""
+        start = self._playhead - SAMPLES_PER_FRAME
+        return any(not piece.silent for piece in self._between(start, end))
+
     def audio(self, start: int, end: int) -> tuple[int, Pcm]:
         """The accepted samples of [start, end) that are still kept: (position of the first, samples)."""
         parts = []
         first = max(start, self._pieces[0].position) if self._pieces else start
-        for piece in self._pieces:
+        for piece in self._between(first, end):
             begin, stop = max(first, piece.position), min(end, piece.position + len(piece.samples))
-            if begin < stop:
-                parts.append(piece.samples[begin - piece.position : stop - piece.position])
-        return first, np.concatenate(parts) if parts else np.empty(0, np.int16)
+            parts.append(piece.samples[begin - piece.position : stop - piece.position])
+        return first, np.concatenate(parts) if parts else _NOTHING
 
     # --- helpers ---
 
@@ -220,11 +250,21 @@ class AudioTimeline:
             self.trimmed += SAMPLES_PER_FRAME
 
     def _head_is_silent(self) -> bool:
-        end = self._playhead + 2 * SAMPLES_PER_FRAME
-        pieces = [
-            p for p in self._pieces if p.position < end and p.position + len(p.samples) > self._playhead
-        ]
-        return all(piece.silent for piece in pieces)
+        return all(piece.silent for piece in self._between(self._playhead, self._playhead + 2 * SAMPLES_PER_FRAME))
+
+    def _between(self, start: int, end: int) -> Iterator[_Piece]:
+        """The kept pieces that overlap [start, end), in order."""
+        for piece in self._pieces:
+            if piece.position >= end:
+                return
+            if piece.position + len(piece.samples) > start:
+                yield piece
+
+    def _is_silent(self, block: Pcm) -> bool:
+        power = float(np.mean(np.square(block, dtype=np.float64))) / 32768.0**2
+        level = 10.0 * math.log10(power + 1e-10)
+        self._noise_dbfs = min(level, self._noise_dbfs + _NOISE_RISE_DB_PER_BLOCK)
+        return level < max(_SILENCE_DBFS, self._noise_dbfs + _OVER_NOISE_DB)
 
     def _forget(self) -> None:
         keep = self._playhead - _CONTEXT_SAMPLES

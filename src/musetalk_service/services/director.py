@@ -27,6 +27,9 @@ class Plan:
     force_idr: bool
     state: StateName
     audio_position: int | None
+    """Where in the audio this frame belongs, or None while none is played."""
+    speaking: bool
+    """Whether the mouth follows the audio; in a long silence it rests and the idle packets serve."""
     action_progress: float | None
 
 
@@ -42,19 +45,23 @@ class _Action:
 class Director:
     """Decides frame after frame; told of messages between frames."""
 
-    def __init__(self, timeline: AudioTimeline, clip_frames: dict[str, int], speech_end_s: float) -> None:
+    def __init__(
+        self, timeline: AudioTimeline, clip_frames: dict[str, int], *, speech_end_s: float, silence_hold_s: float
+    ) -> None:
         self._timeline = timeline
         self._clip_frames = clip_frames
         self._speech_end_s = speech_end_s
+        self._silence_hold_s = silence_hold_s
         self._base_clip = DEFAULT_CLIP
         self._speech_clip = DEFAULT_CLIP
-        self._speaking = False
+        self._has_audio = False
         self._last_audio = 0.0
+        self._last_voice = 0.0
         self._action: _Action | None = None
         self._live = False
         self._clip = DEFAULT_CLIP
         self._changed_at = -_SETTLE_FRAMES
-        self._mouth_open = False
+        self._mouth_moves = False
         self._loop_offset = 0
 
     # --- what the client asked for ---
@@ -94,21 +101,20 @@ class Director:
         """
         triggers: list[Trigger] = []
         position = self._timeline.next_position(now)
-        if position is not None:
-            self._speaking, self._last_audio = True, now
-        elif self._speaking and not self._timeline.queued and now - self._last_audio >= self._speech_end_s:
-            self._speaking = False
+        if self._listen(position, now):
             triggers.append(Trigger.SPEECH_ENDED)
+        speaking = self._has_audio and now - self._last_voice < self._silence_hold_s
         progress = self._progress(frame)
         if self._action is not None and progress is None:
             self._action = None
             triggers.append(Trigger.ACTION_ENDED)
-        place = self._place(frame)
-        if place.clip != self._clip or (self._mouth_open and position is None):
+        place = self._place(frame, speaking)
+        moves = speaking and position is not None
+        if place.clip != self._clip or (self._mouth_moves and not moves):
             self._changed_at = frame
-        self._clip, self._mouth_open = place.clip, position is not None
+        self._clip, self._mouth_moves = place.clip, moves
         was_live = self._live
-        self._choose_source(frame, place, host)
+        self._choose_source(frame, host, busy=moves or place.clip != DEFAULT_CLIP, settling=speaking)
         if was_live and not host:
             self.host_lost(frame)
         if not self._live:
@@ -118,22 +124,34 @@ class Director:
             place,
             self._live,
             force_idr=not was_live or request_idr or self.idle_index(frame) % GOP_FRAMES == 0,
-            state=self._state(),
-            audio_position=position if self._live else None,
+            state=self._state(speaking),
+            audio_position=position,
+            speaking=moves,
             action_progress=progress,
         )
         return plan, triggers
 
     # --- helpers ---
 
-    def _choose_source(self, frame: int, place: ClipPosition, host: bool) -> None:
-        busy = place.clip != DEFAULT_CLIP or self._mouth_open
+    def _listen(self, position: int | None, now: float) -> bool:
+        """Take note of the audio at the playhead; returns whether the utterance is over."""
+        if position is not None:
+            begins = not self._has_audio
+            if begins or self._timeline.voice_until(self._timeline.playhead + self._timeline.look_ahead):
+                self._last_voice = now
+            self._has_audio, self._last_audio = True, now
+        elif self._has_audio and not self._timeline.queued and now - self._last_audio >= self._speech_end_s:
+            self._has_audio = False
+            return True
+        return False
+
+    def _choose_source(self, frame: int, host: bool, *, busy: bool, settling: bool) -> None:
         if not host:
             self._live = False
         elif busy:
             self._live = True
         elif self._live:
-            settled = not self._speaking and frame - self._changed_at >= _SETTLE_FRAMES
+            settled = not settling and frame - self._changed_at >= _SETTLE_FRAMES
             self._live = not (settled and self.idle_index(frame) % GOP_FRAMES == 0)
 
     def _progress(self, frame: int) -> float | None:
@@ -145,14 +163,14 @@ class Director:
             return None
         return min(1.0, (shown + 1) / action.frames)
 
-    def _place(self, frame: int) -> ClipPosition:
+    def _place(self, frame: int, speaking: bool) -> ClipPosition:
         action = self._action
         if action is not None and frame - action.start < action.frames:
             return ClipPosition(action_clip(action.index), frame - action.start)
-        clip = self._speech_clip if self._speaking else self._base_clip
+        clip = self._speech_clip if speaking else self._base_clip
         return ClipPosition(clip, (frame + self._loop_offset) % self._clip_frames[clip])
 
-    def _state(self) -> StateName:
+    def _state(self, speaking: bool) -> StateName:
         if self._action is not None:
             return ACTION
-        return SPEAKING if self._speaking or kind_of(self._base_clip) == SPEAKING else IDLE
+        return SPEAKING if speaking or kind_of(self._base_clip) == SPEAKING else IDLE

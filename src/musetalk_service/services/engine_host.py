@@ -16,7 +16,7 @@ from musetalk_service import __version__
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import Picture
-from musetalk_service.errors import ServiceError
+from musetalk_service.errors import EngineError
 from musetalk_service.models.face import NEUTRAL, REST, Pose
 from musetalk_service.models.media import GOP_FRAMES, ClipPosition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
@@ -134,7 +134,7 @@ class EngineHost:
                 PoseEaser(avatar, message.shown),
                 self._encoding.open(message.engine),
             )
-        except (ServiceError, KeyError) as error:
+        except Exception as error:  # a host serves many: one session's trouble must not end it
             log.exception("session refused", extra={"session_id": message.session})
             return [bus.SessionFailed(message.session, message.epoch, str(error))]
         return []
@@ -146,42 +146,55 @@ class EngineHost:
 
     def _render(self, renders: Sequence[bus.Render]) -> list[bus.DownMessage]:
         """Render the newest frame of each session; older ones that piled up repeat the last picture."""
-        live = [(render, self._speakers[render.session]) for render in renders if self._is_current(render)]
-        newest = {render.session: render.frame for render, _ in live}
-        requests: list[ScheduledRequest] = []
-        wanted: list[tuple[bus.Render, _Speaker, int | None]] = []
-        for render, speaker in live:
+        newest = {render.session: render for render in renders if self._is_current(render)}
+        if not newest:
+            return []
+        requests: dict[str, ScheduledRequest] = {}
+        for render in renders:
+            if not self._is_current(render):
+                continue
+            speaker = self._speakers[render.session]
             if render.pcm:
                 pcm = np.frombuffer(render.pcm, "<i2")
                 self._scheduler.push(speaker.stream, pcm, render.pcm_position)
             pose = speaker.easer.pose(render.pose)
-            held = speaker.picture is not None and render.frame != newest[render.session]
-            wanted.append((render, speaker, None if held else len(requests)))
-            if not held:
-                requests.append(ScheduledRequest(speaker.stream, pose, render.audio_position))
-        if not wanted:
-            return []
+            if newest[render.session] is render:
+                requests[render.session] = ScheduledRequest(speaker.stream, pose, render.audio_position)
         started = time.thread_time()
-        try:
-            pictures = self._scheduler.render(requests)
-        except ServiceError as error:
-            return [bus.SessionFailed(render.session, render.epoch, error.message) for render, _, _ in wanted]
-        render_ms = (time.thread_time() - started) * 1000 / max(1, len(requests))
+        results = dict(zip(requests, self._scheduler.render(list(requests.values())), strict=True))
+        render_ms = (time.thread_time() - started) * 1000 / len(requests)
         replies: list[bus.DownMessage] = []
-        for render, speaker, index in wanted:
-            if index is not None:
-                speaker.picture = pictures[index]
-            replies += self._encode(render, speaker, held=index is None, render_ms=render_ms)
+        for render in renders:
+            if self._is_current(render):  # one that has just failed is not any more
+                held = newest[render.session] is not render
+                replies += self._finish(render, results[render.session], held=held, render_ms=render_ms)
         return replies
 
-    def _encode(
-        self, render: bus.Render, speaker: _Speaker, *, held: bool, render_ms: float
+    def _finish(
+        self, render: bus.Render, result: Picture | EngineError, *, held: bool, render_ms: float
     ) -> list[bus.DownMessage]:
-        assert speaker.picture is not None  # the first frame of a session is always rendered
+        """Encode a session's new picture, or the one before it where this frame is held."""
+        speaker = self._speakers[render.session]
+        try:
+            if isinstance(result, EngineError):
+                raise result
+            picture = speaker.picture if held and speaker.picture is not None else result
+            if not held:
+                speaker.picture = result
+            return self._encode(render, speaker, picture, held=held, render_ms=render_ms)
+        except Exception as error:
+            log.exception("session failed", extra={"session_id": render.session})
+            del self._speakers[render.session]
+            return [bus.SessionFailed(render.session, render.epoch, str(error))]
+
+    @staticmethod
+    def _encode(
+        render: bus.Render, speaker: _Speaker, picture: Picture, *, held: bool, render_ms: float
+    ) -> list[bus.DownMessage]:
         engine = speaker.stream.engine
         speaker.encoder.set_label(synthetic_label(engine, __version__))
         started = time.thread_time()
-        encoded = speaker.encoder.encode(speaker.picture, force_idr=render.force_idr)
+        encoded = speaker.encoder.encode(picture, force_idr=render.force_idr)
         encode_ms = (time.thread_time() - started) * 1000
         changes: list[bus.DownMessage] = [
             bus.EngineChanged(render.session, render.epoch, name, reason)

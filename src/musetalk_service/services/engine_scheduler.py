@@ -28,6 +28,8 @@ class ScheduledStream:
     retry_at: float = 0.0
     changes: list[tuple[str, str]] = field(default_factory=list)
     """(engine, reason) of each change since they were last read."""
+    broken: EngineError | None = None
+    """Set when the last engine of the chain has failed too."""
 
     @property
     def engine(self) -> str:
@@ -51,23 +53,28 @@ class ScheduledRequest:
 class EngineScheduler:
     """Groups requests by engine, and falls down the chain where one raises."""
 
-    def __init__(
-        self, engines: Mapping[str, Engine], now: Callable[[], float], *, retry_s: float = 10.0
-    ) -> None:
+    def __init__(self, engines: Mapping[str, Engine], now: Callable[[], float], *, retry_s: float = 10.0) -> None:
         self._engines = engines
         self._now = now
         self._retry_s = retry_s
 
     def open(self, avatar: Avatar, engine: str) -> ScheduledStream:
-        """Streams in the engine and its stand-ins. Raises :class:`ModelNotFoundError`."""
-        chain = [name for name in chain_from(engine) if name in self._engines]
-        return ScheduledStream(chain, {name: self._engines[name].open(avatar) for name in chain})
+        """Streams in the engine and its stand-ins; an engine that the avatar does not suit is left out.
+
+        Raises :class:`ModelNotFoundError` for an unknown engine, :class:`EngineError` when none is left.
+        """
+        streams: dict[str, EngineStream] = {}
+        for name in chain_from(engine):
+            try:
+                streams[name] = self._engines[name].open(avatar)
+            except Exception as error:
+                log.warning("engine left out", extra={"engine": name, "avatar": avatar.name}, exc_info=error)
+        if not streams:
+            raise EngineError(f"no engine can show avatar {avatar.name!r}")
+        return ScheduledStream(list(streams), streams)
 
     def push(self, stream: ScheduledStream, pcm: Pcm, position: int) -> None:
-        """Audio for all engines of the chain; one that cannot take it is left for its stand-in.
-
-        Raises :class:`EngineError` when the last of the chain cannot take it.
-        """
+        """Audio for all engines of the chain; one that cannot take it is left for its stand-in."""
         for level, name in enumerate(stream.chain):
             try:
                 stream.streams[name].push(pcm, position)
@@ -75,35 +82,41 @@ class EngineScheduler:
                 if level == stream.level:
                     self._fall(stream, error)
 
-    def render(self, batch: Sequence[ScheduledRequest]) -> list[Picture]:
-        """One picture per request, in order. Raises :class:`EngineError` only when a whole chain failed."""
+    def render(self, batch: Sequence[ScheduledRequest]) -> list[Picture | EngineError]:
+        """One picture per request, in order; an error only for a stream whose whole chain has failed."""
         for request in batch:
             self._climb(request.stream)
-        pictures: dict[int, Picture] = {}
+        results: dict[int, Picture | EngineError] = {}
         waiting = list(range(len(batch)))
         while waiting:
             groups: dict[str, list[int]] = defaultdict(list)
             for index in waiting:
-                groups[batch[index].stream.engine].append(index)
+                stream = batch[index].stream
+                if stream.broken is not None:
+                    results[index] = stream.broken
+                else:
+                    groups[stream.engine].append(index)
             waiting = []
             for name, indices in groups.items():
-                waiting += self._render_group(name, batch, indices, pictures)
-        return [pictures[index] for index in range(len(batch))]
+                waiting += self._render_group(name, batch, indices, results)
+        return [results[index] for index in range(len(batch))]
 
     def _render_group(
-        self, name: str, batch: Sequence[ScheduledRequest], indices: list[int], pictures: dict[int, Picture]
+        self,
+        name: str,
+        batch: Sequence[ScheduledRequest],
+        indices: list[int],
+        results: dict[int, Picture | EngineError],
     ) -> list[int]:
         """Render what one engine can; returns the indices that have to fall."""
         engine = self._engines[name]
-        requests = [
-            FrameRequest(batch[i].stream.streams[name], batch[i].pose, batch[i].position) for i in indices
-        ]
+        requests = [FrameRequest(batch[i].stream.streams[name], batch[i].pose, batch[i].position) for i in indices]
         try:
-            pictures.update(zip(indices, engine.render(requests), strict=True))
+            results.update(zip(indices, engine.render(requests), strict=True))
             return []
         except Exception as error:
             if len(indices) > 1:  # find out who: one session's trouble must not pull down its neighbours
-                return [i for index in indices for i in self._render_group(name, batch, [index], pictures)]
+                return [i for index in indices for i in self._render_group(name, batch, [index], results)]
             self._fall(batch[indices[0]].stream, error)
             return indices
 
@@ -111,7 +124,8 @@ class EngineScheduler:
         failed = stream.engine
         log.warning("engine failed", extra={"engine": failed}, exc_info=error)
         if stream.level + 1 >= len(stream.chain):
-            raise EngineError(f"every engine of the chain failed, last {failed}") from error
+            stream.broken = EngineError(f"every engine of the chain failed, last {failed}")
+            return
         stream.level += 1
         stream.retry_at = self._now() + self._retry_s
         stream.changes.append((stream.engine, f"{failed} failed"))

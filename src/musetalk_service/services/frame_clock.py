@@ -77,9 +77,7 @@ class FrameClock:
             await self._clock.sleep_until(deadline)
             now = self._clock.now()
             if now - deadline > _GIVE_UP_SECONDS:
-                log.warning(
-                    "frame clock stalled, starting anew", extra={"stalled_s": round(now - deadline, 3)}
-                )
+                log.warning("frame clock stalled, starting anew", extra={"stalled_s": round(now - deadline, 3)})
                 start, count = now, count % SLOTS
             self._metrics.frame_latency.observe(max(0.0, now - deadline))
             self.run_slot(count % SLOTS, now)

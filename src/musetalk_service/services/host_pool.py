@@ -23,7 +23,11 @@ from musetalk_service.utils.clock import Clock
 log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""Waits before a host that ended is started again; the last repeats. A minute of life resets it."""
+"""Waits before a host that ended is started again; the last repeats."""
+_HEALTHY_S = 20.0
+"""A host that has lived this long starts again at once when it ends."""
+_SLOW_S = 0.3
+"""A host that owes frames for this long gets no new sessions while there is another."""
 _HUNG_S = 2.0
 """A host that owes frames and has sent none for this long is ended."""
 _END_S = 2.0
@@ -54,6 +58,10 @@ class Host:
         """Since when a frame has been asked for and nothing has come."""
         self.clips: dict[tuple[str, str], asyncio.Future[list[bytes]]] = {}
         self.connected_at = now
+
+    def owes_for(self, now: float) -> float:
+        """Seconds since a frame was asked for and nothing has come."""
+        return 0.0 if self.owed_since is None else now - self.owed_since
 
     def engine_status(self, name: str) -> bus.EngineStatus | None:
         """What the host said of an engine."""
@@ -86,9 +94,7 @@ class Host:
                 assert_never(message)
 
     @staticmethod
-    def _deliver(
-        inbox: Inbox, message: bus.Frame | bus.EngineChanged | bus.SessionFailed, metrics: Metrics
-    ) -> None:
+    def _deliver(inbox: Inbox, message: bus.Frame | bus.EngineChanged | bus.SessionFailed, metrics: Metrics) -> None:
         match message:
             case bus.Frame():
                 inbox.frames.append(message)
@@ -151,18 +157,18 @@ class HostPool:
         return any(host.alive for host in self._hosts)
 
     def assign(self) -> Host | None:
-        """The live host with the fewest sessions, or None."""
+        """The live host with the fewest sessions, or None; one that does not answer comes last."""
+        now = self._clock.now()
         alive = [host for host in self._hosts if host.alive]
-        return min(alive, key=lambda host: len(host.inboxes), default=None)
+        return min(alive, key=lambda host: (host.owes_for(now) > _SLOW_S, len(host.inboxes)), default=None)
 
-    def check(self, host: Host) -> None:
-        """End a host that owes frames and sends nothing: its process hangs."""
-        owed = host.owed_since
-        process = self._processes.get(host)
-        if owed is not None and process is not None and self._clock.now() - owed >= _HUNG_S:
-            log.error("host hangs, ending it", extra={"pid": process.pid})
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+    def check(self, now: float) -> None:
+        """End hosts that owe frames and send nothing: their process hangs."""
+        for host, process in self._processes.items():
+            if host.owes_for(now) >= _HUNG_S:
+                log.error("host hangs, ending it", extra={"pid": process.pid})
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
 
     async def close(self) -> None:
         """End all hosts. Twice is fine."""
@@ -192,9 +198,9 @@ class HostPool:
             started = self._clock.now()
             try:
                 await self._run_one()
-            except OSError:
-                log.exception("host could not be started")
-            failures = 0 if self._clock.now() - started > 60 else failures + 1
+            except Exception:
+                log.exception("host failed")
+            failures = 1 if self._clock.now() - started > _HEALTHY_S else failures + 1
             wait = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
             log.error("host ended", extra={"restart_in_s": wait})
             await asyncio.sleep(wait)

@@ -12,13 +12,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         r = self.registry
         self.sessions_active = Gauge("avatar_sessions_active", "Sessions with an open socket", registry=r)
-        self.sessions_speaking = Gauge(
-            "avatar_sessions_speaking", "Sessions whose frames a host renders", registry=r
-        )
+        self.sessions_speaking = Gauge("avatar_sessions_speaking", "Sessions whose frames a host renders", registry=r)
         self.sessions_total = Counter("avatar_sessions_total", "Sessions begun", registry=r)
-        self.rejected = Counter(
-            "avatar_sessions_rejected_total", "Handshakes refused", ["reason"], registry=r
-        )
+        self.rejected = Counter("avatar_sessions_rejected_total", "Handshakes refused", ["reason"], registry=r)
         self.worker_slots = Gauge("avatar_worker_slots", "Engine hosts by state", ["state"], registry=r)
         self.first_frame = Histogram(
             "avatar_first_frame_seconds", "From INIT to the first frame", buckets=_LATENCY_BUCKETS, registry=r

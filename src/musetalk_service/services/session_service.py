@@ -34,6 +34,7 @@ class SessionSettings:
     audio_chunk_max_ms: int
     audio_jitter_ms: int
     speech_end_ms: int
+    silence_hold_ms: int
     outbox_max_frames: int
     late_limit_s: float
     init_timeout_s: float
@@ -52,10 +53,15 @@ class LiveSession:
         self.timeline: AudioTimeline = make_timeline(
             service.look_ahead_samples(), settings.audio_jitter_ms, settings.audio_backlog_s
         )
-        self.director = Director(self.timeline, avatar.clip_frames, settings.speech_end_ms / 1000)
+        self.director = Director(
+            self.timeline,
+            avatar.clip_frames,
+            speech_end_s=settings.speech_end_ms / 1000,
+            silence_hold_s=settings.silence_hold_ms / 1000,
+        )
         self.stream: SessionStream | None = None
         self.created = time.time()
-        self.last_message = service.clock.now()
+        self.admitted = self.last_message = service.clock.now()
         self.close_reason: CloseReason | None = None
         self.ended = asyncio.Event()
         """Set when the session is over, whoever ended it; the connection then says goodbye."""
@@ -139,6 +145,7 @@ class SessionService:
         self._draining = False
         self._empty = asyncio.Event()
         self._look_ahead = 0
+
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(tuple(self._sessions.values()))
 
@@ -173,6 +180,7 @@ class SessionService:
         protocol = Session(user_id, session_id, frozenset(avatar.clip_frames))
         live = LiveSession(protocol, avatar, self)
         self._sessions[session_id] = live
+        self._empty.clear()
         self.metrics.sessions_active.set(len(self._sessions))
         return live
 
@@ -226,9 +234,11 @@ class SessionService:
     def expire(self, now: float) -> None:
         """End sessions that never began or that no client has spoken to for too long."""
         for live in self:
-            silent = now - live.last_message
-            limit = self.settings.init_timeout_s if live.stream is None else self.settings.idle_timeout_s
-            if limit and silent >= limit:
+            if live.stream is None:
+                since, limit = live.admitted, self.settings.init_timeout_s
+            else:
+                since, limit = live.last_message, self.settings.idle_timeout_s
+            if limit and now - since >= limit:
                 live.end("timeout", Trigger.TIMEOUT)
 
     def drain(self) -> None:

@@ -112,8 +112,10 @@ class SessionStream:
             self._drain(now)
             self._check_host(now)
             return
-        if self._pending:  # an idle IDR follows, so what is still missing is not needed any more
+        if self._host is not None:  # an idle IDR follows, so what is still missing is not needed any more
+            self._drain(now)
             self._pending.clear()
+            self._leave_host(now)
         self._send(plan, self._packet(plan, plan.place.index))
 
     def _drain(self, now: float) -> None:
@@ -127,12 +129,11 @@ class SessionStream:
                 self._deliver_live(self._pending.popleft(), frames.popleft(), now)
 
     def _deliver_live(self, plan: Plan, frame: bus.Frame, now: float) -> None:
-        position = plan.audio_position
         payload = FramePayload(
             frame.access_unit,
             frame.is_idr,
             plan.state,
-            None if position is None else samples_to_ms(position),
+            _timestamp_ms(plan),
             plan.action_progress,
         )
         self.engine = frame.engine
@@ -145,9 +146,14 @@ class SessionStream:
 
     def _packet(self, plan: Plan, index: int) -> FramePayload:
         shared = self._idle[index]
-        if plan.state == shared.state:
+        if plan.state == shared.state and plan.audio_position is None:
             return shared
-        return replace(shared, state=plan.state, action_progress=plan.action_progress)
+        return replace(
+            shared,
+            state=plan.state,
+            audio_timestamp_ms=_timestamp_ms(plan),
+            action_progress=plan.action_progress,
+        )
 
     def _send(self, plan: Plan, payload: FramePayload) -> None:
         dropped = self._outbox.frames_dropped
@@ -166,7 +172,6 @@ class SessionStream:
         elif self._inbox.failure is not None:
             self._lose_host(self._inbox.failure, now)
         elif (len(self._pending) - 1) * FRAME_SECONDS >= self._settings.late_limit_s:
-            self._hosts.check(self._host)
             self._lose_host("too late", now)
         else:
             self._metrics.frames.labels("late").inc()
@@ -187,8 +192,6 @@ class SessionStream:
             if reopen:
                 self._open_host(now)
             self._request(plan, now)
-        else:
-            self._leave_host(now)
         return triggers
 
     def _host_alive(self) -> bool:
@@ -209,10 +212,9 @@ class SessionStream:
         assert self._host is not None
         end = self._timeline.playhead + self._timeline.look_ahead
         start, pcm = (self._pcm_sent, b"")
-        if plan.audio_position is not None:
-            start, samples = self._timeline.audio(
-                self._pcm_sent, max(end, plan.audio_position + SAMPLES_PER_FRAME)
-            )
+        if plan.speaking and plan.audio_position is not None:
+            self._pcm_sent = max(self._pcm_sent, plan.audio_position - _WARM_UP_SAMPLES)
+            start, samples = self._timeline.audio(self._pcm_sent, max(end, plan.audio_position + SAMPLES_PER_FRAME))
             pcm = samples.tobytes()
             self._pcm_sent = start + len(samples)
         self._host.send(
@@ -222,7 +224,7 @@ class SessionStream:
                 frame=plan.frame,
                 pose=plan.place,
                 force_idr=plan.force_idr,
-                audio_position=plan.audio_position,
+                audio_position=plan.audio_position if plan.speaking else None,
                 pcm_position=start,
                 pcm=pcm,
             ),
@@ -238,7 +240,9 @@ class SessionStream:
         self._director.host_lost(self._pending[0].frame)
         for plan in self._pending:
             self._metrics.frames.labels("filled").inc()
-            self._send(plan, self._packet(plan, self._director.idle_index(plan.frame)))
+            index = self._director.idle_index(plan.frame)
+            filled = replace(plan, live=False, place=ClipPosition(DEFAULT_CLIP, index))
+            self._send(filled, self._packet(filled, index))
         self._pending.clear()
 
     def _leave_host(self, now: float) -> None:
@@ -250,3 +254,10 @@ class SessionStream:
             self._host.send(bus.Shut(self._id, self._epoch), now)
         self._host = None
         self._inbox = Inbox(self._epoch)
+
+
+def _timestamp_ms(plan: Plan) -> int | None:
+    """The audio position that the frame's mouth belongs to; none where it should follow and cannot."""
+    if plan.audio_position is None or (plan.speaking and not plan.live):
+        return None
+    return samples_to_ms(plan.audio_position)

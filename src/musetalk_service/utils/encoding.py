@@ -42,6 +42,4 @@ def json_head(message_type: str, session_id: str) -> str:
 
 def frame_text(head: str, frame: int, sequence_number: int, payload: FramePayload) -> str:
     """A whole VIDEO_FRAME or ACTION_FRAME; ``frame`` counts from the session's first."""
-    return (
-        f'{head}"frame_timestamp":{frame * FRAME_MS},"sequence_number":{sequence_number},{payload.json_tail}'
-    )
+    return f'{head}"frame_timestamp":{frame * FRAME_MS},"sequence_number":{sequence_number},{payload.json_tail}'

@@ -96,6 +96,6 @@ def insert_before_slices(access_unit: bytes, nal_with_start_code: bytes) -> byte
 def codec_string(access_unit: bytes) -> str:
     """``avc1.PPCCLL`` from the SPS (RFC 6381, section 3.3). Raises ``ValueError`` without an SPS."""
     for nal in nal_units(access_unit):
-        if nal and nal_type(nal) == NAL_SPS:
+        if len(nal) >= 4 and nal_type(nal) == NAL_SPS:
             return f"avc1.{nal[1]:02X}{nal[2]:02X}{nal[3]:02X}"
     raise ValueError("the access unit has no SPS")
