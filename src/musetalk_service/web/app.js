@@ -130,7 +130,6 @@ async function toggleMicrophone() {
     return;
   }
   quiet();
-  player.interrupt();
   microphone ??= new Microphone(player.audioContext);
   try {
     await microphone.start(
@@ -143,7 +142,8 @@ async function toggleMicrophone() {
         tell({ message: "The microphone went away.", hint: "Connect it again, then press Microphone." });
       },
     );
-    showMicrophone(true);
+    if (player.playing) player.interrupt(); // one voice at a time
+    showMicrophone();
   } catch (error) {
     tell(error);
   }
@@ -154,12 +154,12 @@ function stopMicrophone() {
   microphone.stop();
   player.endSpeech();
   meter.rest();
-  showMicrophone(false);
+  showMicrophone();
 }
 
-function showMicrophone(on) {
-  $("mic").setAttribute("aria-pressed", String(on));
-  $("mic-text").textContent = on ? "Listening" : "Microphone";
+function showMicrophone() {
+  $("mic").setAttribute("aria-pressed", String(microphone.running));
+  $("announce").textContent = microphone.running ? "The microphone is on." : "The microphone is off.";
 }
 
 /* The controls */
@@ -195,6 +195,7 @@ for (const type of ["dragover", "dragleave", "drop"]) {
 }
 
 window.addEventListener("pagehide", () => player.close());
+window.addEventListener("pageshow", ({ persisted }) => persisted && connect());
 window.addEventListener("online", () => player.state === "offline" && connect());
 
 showEndpoints(player);

@@ -12,7 +12,7 @@ export class FramePresenter {
   #canvas;
   #context;
   #onDraw;
-  #clock = null;
+  #clock;
   #queue = [];
   #lastTimestamp = 0;
   #lastPosition = -Infinity;
@@ -23,17 +23,15 @@ export class FramePresenter {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {(item: object) => void} onDraw after each picture, with what was given to `push`
+   * @param {object} options
+   * @param {() => ?number} options.clock the audio position heard now, in ms; null to draw as frames come
+   * @param {(meta: object) => void} options.onDraw after each picture, with what was given to `push`
    */
-  constructor(canvas, onDraw) {
+  constructor(canvas, { clock, onDraw }) {
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d", { alpha: false });
-    this.#onDraw = onDraw;
-  }
-
-  /** @param {?(() => ?number)} clock the audio position heard now, in ms; null draws as frames come */
-  setClock(clock) {
     this.#clock = clock;
+    this.#onDraw = onDraw;
   }
 
   /**
@@ -64,7 +62,7 @@ export class FramePresenter {
 
   #paint() {
     this.#request = 0;
-    const now = this.#clock?.() ?? null;
+    const now = this.#clock();
     if (now === null) {
       while (this.#queue.length > MAX_HELD_FREE) this.#drop();
       if (this.#queue.length > 0) this.#draw(this.#queue.shift());

@@ -31,6 +31,7 @@ export class Microphone {
   #context;
   #stream = null;
   #node = null;
+  #starting = false;
 
   /** @param {AudioContext} context */
   constructor(context) {
@@ -51,6 +52,8 @@ export class Microphone {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw refusal(INSECURE);
     }
+    if (this.#starting || this.running) return; // the browser is still asking
+    this.#starting = true;
     try {
       await this.#context.audioWorklet.addModule(WORKLET);
       this.#stream = await navigator.mediaDevices.getUserMedia({
@@ -60,6 +63,8 @@ export class Microphone {
     } catch (error) {
       this.stop();
       throw refusal(REFUSALS[error.name] ?? { code: "mic", message: `The microphone did not start: ${error.message}` });
+    } finally {
+      this.#starting = false;
     }
     this.#node = new AudioWorkletNode(this.#context, "microphone-chunks", { numberOfOutputs: 0 });
     this.#node.port.onmessage = ({ data }) => onChunk(data.pcm, data.level);

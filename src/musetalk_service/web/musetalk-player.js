@@ -22,17 +22,13 @@ import { FramePresenter } from "./frame-presenter.js";
 import { LiveStats } from "./live-stats.js";
 import { serverError } from "./player-errors.js";
 import { SessionSocket } from "./session-socket.js";
-import { speechChunks } from "./speech-chunks.js";
-import { SyncedSound } from "./synced-sound.js";
+import { Utterance } from "./utterance.js";
 import * as wire from "./wire.js";
 
 // Audio waiting at the server; its limit is 60 s by default, more is sent as this plays.
 const MAX_BACKLOG_MS = 30_000;
 const MAX_SOCKET_BACKLOG = 1 << 20;
-const CHUNKS_AT_ONCE = 25; // then the page may draw
 const PIPELINE_MS = 200; // video rendered ahead at the server
-// A server that never says which audio its frames follow gets the sound this long after the delay it reported.
-const UNSYNCED_GRACE_MS = 3000;
 
 export class MuseTalkPlayer extends EventTarget {
   /** Counters and figures, always current; see live-stats.js. */
@@ -52,7 +48,7 @@ export class MuseTalkPlayer extends EventTarget {
   #sentSamples = 0;
   #playedMs = 0;
   #utterance = null;
-  #sound = null;
+  #utteranceMs = 0; // audio position of its first sample
   #context = null;
   #output = null;
   #statsTimer = 0;
@@ -72,7 +68,10 @@ export class MuseTalkPlayer extends EventTarget {
     this.#canvas = canvas;
     this.userId = this.#options.userId ?? wire.randomUserId();
     this.#context = this.#options.audioContext ?? null;
-    this.#presenter = new FramePresenter(canvas, (frame) => this.#drawn(frame));
+    this.#presenter = new FramePresenter(canvas, {
+      clock: () => this.#utterance?.heardMs() ?? null,
+      onDraw: (frame) => this.#drawn(frame),
+    });
   }
 
   /** The WebSocket address that `connect` opens. */
@@ -162,25 +161,29 @@ export class MuseTalkPlayer extends EventTarget {
    */
   async playAudio(buffer) {
     if (!this.connected) throw this.#fail(serverError({ code: "INVALID_SESSION", message: "not connected" }));
-    if (this.#utterance) this.interrupt();
-    const utterance = {};
-    const done = new Promise((resolve) => (utterance.finish = resolve));
-    utterance.sentAt = performance.now();
+    if (this.playing) this.interrupt();
+    const utterance = new Utterance(buffer, {
+      delayMs: this.info.delay_ms ?? 0,
+      send: (chunk) => this.#sendAudio(chunk, false),
+      backlogged: () => this.#backlogged(),
+      report: (phase, detail) => this.#reportAudio(phase, detail),
+      warn: (detail) => this.#fail({ ...detail, fatal: false }),
+    });
     this.#utterance = utterance;
+    utterance.done.then(() => {
+      if (utterance === this.#utterance) this.#utterance = null;
+    });
     const audible = await this.#unlockSound();
-    if (this.#utterance !== utterance) return false;
-    const startMs = this.#sentSamples / 16;
-    const delayMs = this.info.delay_ms ?? 0;
-    if (audible) {
-      const sound = new SyncedSound(this.audioContext, buffer, this.audioOutput, startMs, () => this.#soundEnded());
-      this.#sound = sound;
-      this.#presenter.setClock(() => sound.heardMs());
-      utterance.timer = setTimeout(() => this.#startUnsynced(sound), delayMs + UNSYNCED_GRACE_MS);
-    } else {
-      utterance.timer = setTimeout(() => this.#stopSound(false), delayMs + buffer.duration * 1000);
+    if (utterance === this.#utterance) {
+      this.#utteranceMs = this.#sentSamples / 16;
+      if (audible) utterance.soundThrough(this.audioOutput, this.#utteranceMs);
+      else utterance.staySilent();
+      if (await utterance.send()) {
+        this.endSpeech();
+        this.#emit("audio", { phase: "sent", durationMs: buffer.duration * 1000 });
+      }
     }
-    await this.#burst(buffer, utterance);
-    return done;
+    return utterance.done;
   }
 
   /** @param {"idle"|"speaking"} target @param {string} [baseVideo] one of INIT_SUCCESS.available_videos */
@@ -195,7 +198,7 @@ export class MuseTalkPlayer extends EventTarget {
 
   /** Barge-in: the sound stops at once, the server drops what it has not shown (it answers INTERRUPTED). */
   interrupt() {
-    this.#stopSound(false);
+    this.#utterance?.end(false);
     this.#send("INTERRUPT", {});
   }
 
@@ -211,7 +214,7 @@ export class MuseTalkPlayer extends EventTarget {
     this.info = data;
     this.#canvas.width = data.width ?? 512;
     this.#canvas.height = data.height ?? 512;
-    this.#sentSamples = this.#playedMs = 0;
+    this.#sentSamples = this.#playedMs = this.#utteranceMs = 0;
     this.#stateSince = -1;
     this.#decoder = new WebCodecsDecoder({
       codec: data.codec ?? "avc1.42C01F",
@@ -228,7 +231,7 @@ export class MuseTalkPlayer extends EventTarget {
     this.#session = null;
     this.info = null;
     clearInterval(this.#statsTimer);
-    this.#stopSound(false);
+    this.#utterance?.end(false);
     this.#decoder?.close();
     this.#decoder = null;
     this.#pending.clear();
@@ -261,7 +264,7 @@ export class MuseTalkPlayer extends EventTarget {
     frame.data = null;
     if (frame.audioMs !== null) {
       this.#playedMs = frame.audioMs;
-      if (this.#sound?.follow(frame.audioMs)) this.#soundStarted(frame.audioMs);
+      this.#utterance?.follow(frame.audioMs);
     }
     this.#presenter.push(picture, frame);
   }
@@ -273,7 +276,7 @@ export class MuseTalkPlayer extends EventTarget {
   }
 
   #drawn(frame) {
-    const heard = frame.audioMs === null ? null : (this.#sound?.heardMs() ?? null);
+    const heard = frame.audioMs === null ? null : (this.#utterance?.heardMs() ?? null);
     this.stats.drawn(frame, heard, this.#presenter.skipped);
     // Frames that were on their way at a STATE_CHANGED still show the old state.
     const current = frame.state !== null && frame.timestamp > this.#stateSince;
@@ -281,21 +284,8 @@ export class MuseTalkPlayer extends EventTarget {
     this.#emit("frame", frame);
   }
 
-  async #burst(buffer, utterance) {
-    let count = 0;
-    for (const chunk of speechChunks(buffer)) {
-      this.#sendAudio(chunk, false);
-      count += 1;
-      if (count % CHUNKS_AT_ONCE === 0) await sleep(0);
-      while (this.#utterance === utterance && this.#backlogged()) await sleep(100);
-      if (this.#utterance !== utterance) return;
-    }
-    this.endSpeech();
-    this.#emit("audio", { phase: "sent", durationMs: buffer.duration * 1000 });
-  }
-
   #backlogged() {
-    const waiting = this.#sentSamples / 16 - Math.max(this.#playedMs, this.#sound?.startMs ?? 0);
+    const waiting = this.#sentSamples / 16 - Math.max(this.#playedMs, this.#utteranceMs);
     return waiting > MAX_BACKLOG_MS || this.#session.bufferedAmount > MAX_SOCKET_BACKLOG;
   }
 
@@ -313,32 +303,10 @@ export class MuseTalkPlayer extends EventTarget {
     if (live) this.stats.sentLive(this.#sentSamples / 16);
   }
 
-  #soundStarted(positionMs) {
-    clearTimeout(this.#utterance.timer);
-    this.stats.latencyMs = performance.now() - this.#utterance.sentAt;
-    this.#emit("audio", { phase: "started", positionMs, latencyMs: this.stats.latencyMs });
-  }
-
-  #startUnsynced(sound) {
-    if (sound !== this.#sound || sound.started) return;
-    this.#presenter.setClock(null);
-    sound.start(sound.startMs);
-    this.#fail({ code: "unsynced", message: "The server sent no lip-synced frames for this audio.", fatal: false });
-  }
-
-  #soundEnded() {
-    this.stats.soundResyncs += this.#sound.resyncs;
-    this.#stopSound(true);
-    this.#emit("audio", { phase: "ended" });
-  }
-
-  #stopSound(heard) {
-    this.#presenter.setClock(null);
-    this.#sound?.stop();
-    this.#sound = null;
-    clearTimeout(this.#utterance?.timer);
-    this.#utterance?.finish(heard);
-    this.#utterance = null;
+  #reportAudio(phase, detail) {
+    this.stats.soundResyncs += detail.resyncs ?? 0;
+    this.stats.latencyMs = detail.latencyMs ?? this.stats.latencyMs;
+    this.#emit("audio", { phase, ...detail });
   }
 
   /** @returns {Promise<boolean>} whether the browser lets sound out */

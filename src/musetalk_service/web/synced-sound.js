@@ -30,23 +30,18 @@ export class SyncedSound {
   resyncs = 0;
 
   /**
-   * @param {AudioContext} context
-   * @param {AudioBuffer} buffer
    * @param {AudioNode} output where the sound goes
+   * @param {AudioBuffer} buffer
    * @param {number} startMs audio position of the buffer's first sample
    * @param {() => void} onEnded after the last sample was heard
    */
-  constructor(context, buffer, output, startMs, onEnded) {
-    this.#context = context;
+  constructor(output, buffer, startMs, onEnded) {
+    this.#context = output.context;
     this.#buffer = buffer;
     this.#output = output;
     this.startMs = startMs;
     this.endMs = startMs + buffer.duration * 1000;
     this.#onEnded = onEnded;
-  }
-
-  get started() {
-    return this.#source !== null;
   }
 
   /** The audio position heard at this moment, in ms, or null while there is no running sound. */
