@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from musetalk_service.engines.face.landmarks import SIZE
+import numpy as np
+
+from musetalk_service.engines.face.landmarks import SIZE, FloatArray
 
 
 class Box(NamedTuple):
@@ -22,23 +24,14 @@ class Box(NamedTuple):
     def area(self) -> int:
         return (self.right - self.left) * (self.bottom - self.top)
 
-    def grown(self, margin: int) -> "Box":
-        """Larger by a margin on every side, as far as the picture reaches."""
-        return Box(
-            max(self.left - margin, 0),
-            max(self.top - margin, 0),
-            min(self.right + margin, SIZE),
-            min(self.bottom + margin, SIZE),
-        )
+    def clipped(self) -> "Box":
+        """The part inside the picture."""
+        return Box(max(self.left, 0), max(self.top, 0), min(self.right, SIZE), min(self.bottom, SIZE))
 
-    def contains(self, other: "Box") -> bool:
-        """Whether the other lies inside."""
-        return (
-            self.left <= other.left
-            and self.top <= other.top
-            and other.right <= self.right
-            and other.bottom <= self.bottom
-        )
+    def corners(self) -> FloatArray:
+        """(4, 2) x and y of the corner pixels."""
+        left, top, right, bottom = self.left, self.top, self.right - 1, self.bottom - 1
+        return np.array([[left, top], [right, top], [left, bottom], [right, bottom]], dtype=np.float64)
 
     def surroundings(self) -> tuple["Box", ...]:
         """The rest of the picture in four rectangles, some possibly empty."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
+from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow
 from musetalk_service.engines.face.landmarks import EYES, EyeIndices, Face, FloatArray, Picture
 
@@ -38,77 +39,96 @@ class _Lids:
 
 
 @dataclass(frozen=True)
-class _Iris:
-    left: int
-    top: int
-    x: Flow
-    y: Flow
-    weight_x: Flow
-    """(h, w) iris radius in pixels, fading to 0 away from the iris."""
-    mask: NDArray[np.float32]
-    """(h, w, 1) 1 between the lids."""
+class _Eye:
+    """What is prepared for one eye; positions are those of its picture."""
+
+    box: Box
+    picture: Picture
+    """(h, w, 3) the still eye from brow to cheek."""
+    rim: NDArray[np.float32]
+    """(h, w) 1, fading to 0 at the rim."""
+    lids: list[_Lids]
+    iris: Box
+    """Where the gaze moves pixels."""
+    iris_x: Flow
+    iris_y: Flow
+    """Positions of those pixels in the iris's box."""
+    radius: Flow
+    """Iris radius in pixels, fading to 0 away from the iris."""
+    opening: NDArray[np.float32]
+    """(h, w) 1 between the lids, of the iris's box."""
+
+    def draw(self, gaze_x: float, gaze_y: float, level: int) -> Picture:
+        """The eye with its iris shifted and its lids closed to a level."""
+        picture: Picture = self.picture.copy()
+        if gaze_x or gaze_y:
+            area = picture[self.iris.pixels]
+            moved = cv2.remap(
+                area,
+                self.iris_x - np.float32(gaze_x) * self.radius,
+                self.iris_y - np.float32(gaze_y) * self.radius,
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            area[:] = _mix(area, cast(Picture, moved), self.opening)
+        if level:
+            lids = self.lids[level - 1]
+            ball = cv2.remap(picture, lids.below_x, lids.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            return cast(Picture, (ball * lids.open_share + lids.lid + 0.5).astype(np.uint8))
+        return picture
 
 
 class Eyes:
     """Blink and gaze of one portrait."""
 
     def __init__(self, portrait: Picture, face: Face) -> None:
-        self._boxes: list[Box] = []
-        self._lids: list[list[_Lids]] = []
-        self._irises: list[_Iris] = []
-        for eye in EYES:
-            box, lids = _prepare_lids(portrait, face, eye)
-            self._boxes.append(box)
-            self._lids.append(lids)
-            self._irises.append(_prepare_iris(face, eye))
+        self._eyes = [_prepare(portrait, face, eye) for eye in EYES]
 
-    def look(self, picture: Picture, gaze_x: float, gaze_y: float) -> list[Box]:
-        """Shift the irises.
+    def draw(self, picture: Picture, gaze_x: float, gaze_y: float, closure: float, shift: HeadShift | None) -> None:
+        """Draw both eyes.
 
         Args:
-            picture: (512, 512, 3) BGR with open eyes, changed in place.
+            picture: (512, 512, 3) BGR with open eyes that look ahead, changed in place.
             gaze_x: iris radii to the right, limited to +-0.35.
             gaze_y: iris radii down, limited to +-0.35.
-
-        Returns:
-            The rectangles that were changed.
-        """
-        changed: list[Box] = []
-        gaze_x, gaze_y = (min(max(g, -_GAZE_LIMIT), _GAZE_LIMIT) for g in (gaze_x, gaze_y))
-        for iris in self._irises:
-            height, width = iris.x.shape
-            area = picture[iris.top : iris.top + height, iris.left : iris.left + width]
-            moved = cv2.remap(
-                area,
-                iris.x - np.float32(gaze_x) * iris.weight_x,
-                iris.y - np.float32(gaze_y) * iris.weight_x,
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-            before = area.astype(np.float32)
-            area[:] = (before + (moved - before) * iris.mask + 0.5).astype(np.uint8)
-            changed.append(Box(iris.left, iris.top, iris.left + width, iris.top + height))
-        return changed
-
-    def close(self, picture: Picture, closure: float) -> list[Box]:
-        """Close both eyes.
-
-        Args:
-            picture: (512, 512, 3) BGR, changed in place.
             closure: 0 open to 1 shut.
-
-        Returns:
-            The rectangles that were changed.
+            shift: how the head moves.
         """
+        gaze_x, gaze_y = (min(max(g, -_GAZE_LIMIT), _GAZE_LIMIT) for g in (gaze_x, gaze_y))
         level = round(min(max(closure, 0.0), 1.0) * _LEVELS)
-        if level == 0:
-            return []
-        for box, lids in zip(self._boxes, self._lids, strict=True):
+        if not (gaze_x or gaze_y or level):
+            return
+        for eye in self._eyes:
+            patch, cover, box = eye.draw(gaze_x, gaze_y, level), eye.rim, eye.box
+            if not level:  # only what lies between the lids has changed
+                patch, cover = patch[eye.iris.pixels], eye.opening
+                left, top = eye.box.left, eye.box.top
+                box = Box(left + eye.iris.left, top + eye.iris.top, left + eye.iris.right, top + eye.iris.bottom)
+            if shift is not None:
+                patch, cover, box = _moved(patch, cover, box, shift)
             area = picture[box.pixels]
-            lid = lids[level - 1]
-            eyeball = cv2.remap(area, lid.below_x, lid.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            area[:] = (eyeball * lid.open_share + lid.lid + 0.5).astype(np.uint8)
-        return self._boxes
+            area[:] = _mix(area, patch, cover)
+
+
+def _moved(
+    patch: Picture, cover: NDArray[np.float32], box: Box, shift: HeadShift
+) -> tuple[Picture, NDArray[np.float32], Box]:
+    """A patch of the still picture, carried along by the head."""
+    corners = shift.move(box.corners())
+    left, top = np.floor(corners.min(axis=0)).astype(int).tolist()
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int).tolist()
+    to = Box(left, top, right + 1, bottom + 1).clipped()
+    x = 0.5 * shift.x[to.pixels] - np.float32(box.left)
+    y = 0.5 * shift.y[to.pixels] - np.float32(box.top)
+    seen = cv2.remap(patch, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    weight = cv2.remap(cover, x, y, cv2.INTER_LINEAR)
+    return cast(Picture, seen), cast(NDArray[np.float32], weight), to
+
+
+def _mix(below: Picture, above: Picture, cover: NDArray[np.float32]) -> Picture:
+    """`above` laid over `below` with a coverage of 0 to 1 per pixel."""
+    under = below.astype(np.float32)
+    return cast(Picture, (under + (above - under) * cover[..., None] + 0.5).astype(np.uint8))
 
 
 def _contour(face: Face, indices: tuple[int, ...], columns: FloatArray) -> FloatArray:
@@ -117,7 +137,7 @@ def _contour(face: Face, indices: tuple[int, ...], columns: FloatArray) -> Float
     return cast(FloatArray, np.interp(columns, points[order, 0], points[order, 1]))
 
 
-def _prepare_lids(portrait: Picture, face: Face, eye: EyeIndices) -> tuple[Box, list[_Lids]]:
+def _prepare(portrait: Picture, face: Face, eye: EyeIndices) -> _Eye:
     points = face.points
     lid_x = points[list(eye.upper_lid), 0]
     start, end = float(lid_x.min()), float(lid_x.max())
@@ -167,7 +187,37 @@ def _prepare_lids(portrait: Picture, face: Face, eye: EyeIndices) -> tuple[Box, 
         rise = (lower - lower_to) * np.clip(1.0 - (rows - lower_to) / (0.25 * width), 0.0, 1.0)
         below = np.where(rows > lower_to, rows + rise, rows) - top
         levels.append(_Lids(np.clip(lid, 0, 255) * cover, 1.0 - cover, across, below.astype(np.float32)))
-    return Box(left, top, right, bottom), levels
+    box = Box(left, top, right, bottom)
+    height = bottom - top
+    edge_x = np.minimum(columns - left + 1, right - columns)
+    edge_y = np.minimum(rows - top + 1, bottom - rows)
+    rim = np.clip(np.minimum(edge_x, edge_y) / 5.0, 0.0, 1.0).astype(np.float32)
+
+    centre = points[eye.iris] - (left, top)
+    radius = float(np.hypot(*(points[eye.iris + 1] - points[eye.iris])))
+    reach = int(2.2 * radius)
+    iris = Box(
+        max(0, int(centre[0]) - reach),
+        max(0, int(centre[1]) - reach),
+        min(right - left, int(centre[0]) + reach + 1),
+        min(height, int(centre[1]) + reach + 1),
+    )
+    y, x = np.mgrid[0 : iris.bottom - iris.top, 0 : iris.right - iris.left].astype(np.float32)
+    distance = np.hypot(x + iris.left - centre[0], y + iris.top - centre[1]) / radius
+    outline = points[[*eye.upper_lid, *eye.lower_lid[-2:0:-1]]] - (left + iris.left, top + iris.top)
+    mask = np.zeros(x.shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return _Eye(
+        box=box,
+        picture=portrait[box.pixels].copy(),
+        rim=rim,
+        lids=levels,
+        iris=iris,
+        iris_x=x,
+        iris_y=y,
+        radius=(radius * np.clip((2.0 - distance) / 0.9, 0.0, 1.0)).astype(np.float32),
+        opening=cv2.GaussianBlur(mask, (0, 0), 0.8).astype(np.float32) / np.float32(255.0),
+    )
 
 
 def _without_lashes(
@@ -192,19 +242,3 @@ def _without_lashes(
     weight *= np.clip((rows - (brow + 0.35 * (upper - brow))) / (0.05 * width), 0.0, 1.0)
     share = weight.astype(np.float32)[..., None]
     return cast(NDArray[np.float32], area * (1.0 - share) + clean * share)
-
-
-def _prepare_iris(face: Face, eye: EyeIndices) -> _Iris:
-    centre = face.points[eye.iris]
-    radius = float(np.hypot(*(face.points[eye.iris + 1] - centre)))
-    reach = int(2.2 * radius)
-    left, top = max(0, int(centre[0]) - reach), max(0, int(centre[1]) - reach)
-    size = 2 * reach + 1
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    distance = np.hypot(x + left - centre[0], y + top - centre[1]) / radius
-    weight = (radius * np.clip((2.0 - distance) / 0.9, 0.0, 1.0)).astype(np.float32)
-    outline = face.points[[*eye.upper_lid, *eye.lower_lid[-2:0:-1]]] - [left, top]
-    mask = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    soft = cv2.GaussianBlur(mask, (0, 0), 0.8).astype(np.float32) / 255.0
-    return _Iris(left, top, x, y, weight, soft[..., None])

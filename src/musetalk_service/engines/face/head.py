@@ -2,19 +2,16 @@
 
 The head turns by parallax: what is nearer moves further. Depth comes from the landmarks inside the
 face and from an ellipsoid around it; the movement fades out over hair and neck.
-
-The still picture is read from its double; only what a frame changed is read from the frame itself,
-cubically, which is as sharp but dearer.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 import cv2
 import numpy as np
 
 from musetalk_service.engines.face.box import Box
-from musetalk_service.engines.face.interpolation import Lattice, smoothstep
+from musetalk_service.engines.face.interpolation import Flow, Lattice, smoothstep
 from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, SIZE, Face, FloatArray, Picture
 from musetalk_service.models.face import Pose
 
@@ -23,7 +20,6 @@ _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
 """The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
 _LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
 """Largest angles in radians, shifts in pixels, scale, breath in pixels and brow."""
-_NOWHERE: Final = Box(0, 0, 0, 0)
 
 
 class Head:
@@ -65,42 +61,67 @@ class Head:
         self._terms = self._terms.astype(np.float32)
         self._still = np.stack([x, y]).astype(np.float32)
 
-    @staticmethod
-    def moves(pose: Pose) -> bool:
-        """Whether anything but eyes and mouth differs from neutral."""
-        return any(pose[:_HEAD_FIELDS])
-
-    def move(self, picture: Picture, pose: Pose, changed: Sequence[Box]) -> Picture:
-        """A new picture in which head, brows and shoulders take the pose.
+    def shift(self, pose: Pose) -> "HeadShift | None":
+        """Where a pose moves the picture; None when it does not.
 
         Args:
-            picture: (512, 512, 3) BGR.
             pose: angles, shifts and scale are limited to what the picture bears.
-            changed: where `picture` differs from the picture that was prepared.
+        """
+        if not any(pose[:_HEAD_FIELDS]):
+            return None
+        amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
+        nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self._lattice.rows, self._lattice.cols)
+        # The displacement is small and smooth: its inverse is close enough to its negative.
+        x, y = self._lattice.enlarge(2.0 * (self._still - nodes))
+        return HeadShift(self._lattice, np.ascontiguousarray(nodes.transpose(1, 2, 0)), x, y)
+
+    def draw(self, shift: "HeadShift", without: Box) -> Picture:
+        """A new picture of the moved head, closed mouth and open eyes.
+
+        Args:
+            shift: how it moved.
+            without: a rectangle that is left undefined, since it will be drawn over.
 
         Returns:
             (512, 512, 3) BGR.
         """
-        amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
-        lattice = self._lattice
-        # The displacement is small and smooth: its inverse is close enough to its negative.
-        shift = (self._terms @ amounts.astype(np.float32)).reshape(2, lattice.rows, lattice.cols)
-        x, y = lattice.enlarge(2.0 * (self._still - shift))
-        reach = int(np.abs(shift).max()) + 3
-        areas = [box.grown(reach) for box in changed]
-        moved = np.empty((SIZE, SIZE, 3), np.uint8)
-        largest = max(areas, key=lambda box: box.area, default=_NOWHERE)
-        for area in largest.surroundings():
-            part = area.pixels
+        picture = np.empty((SIZE, SIZE, 3), np.uint8)
+        for area in without.surroundings():
             if area.area:
-                moved[part] = cv2.remap(
-                    self._double, x[part], y[part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                part = area.pixels
+                picture[part] = cv2.remap(
+                    self._double,
+                    shift.x[part],
+                    shift.y[part],
+                    cv2.INTER_LINEAR,
+                    borderMode=cv2.BORDER_REPLICATE,
                 )
-        for area in areas:
-            part = area.pixels
-            moved[part] = cv2.remap(
-                picture, 0.5 * x[part], 0.5 * y[part], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-            )
+        return picture
+
+
+@dataclass(frozen=True)
+class HeadShift:
+    """How a pose moves the picture."""
+
+    lattice: Lattice
+    nodes: Flow
+    """(rows, cols, 2) displacement in pixels at the nodes of the lattice."""
+    x: Flow
+    """(512, 512) where each pixel comes from, in pixels of the doubled picture."""
+    y: Flow
+    """(512, 512)."""
+
+    def at(self, x: FloatArray | Flow, y: FloatArray | Flow) -> Flow:
+        """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""
+        column, row = self.lattice.index(x, y)
+        found = cv2.remap(self.nodes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cast(Flow, found)
+
+    def move(self, points: FloatArray) -> FloatArray:
+        """Where points of the still picture go, (n, 2) pixels."""
+        moved = points
+        for _ in range(2):  # the displacement is known where it ends
+            moved = points + self.at(moved[:, :1], moved[:, 1:])[:, 0]
         return moved
 
 

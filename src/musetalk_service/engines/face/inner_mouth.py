@@ -4,14 +4,15 @@ Colours come from the portrait: its lips tint the cavity and the tongue, its ski
 and the tint of the teeth. The upper teeth are fixed to the skull, the lower ones to the jaw.
 """
 
-from typing import Final, cast
+import math
+from typing import Final, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
+from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import LipShape
@@ -30,12 +31,28 @@ _LIP_SPOTS: Final = (0, 17, 37, 267, 84, 314)
 _REFERENCE_SKIN: Final = np.array([150.0, 172.0, 210.0])
 
 
+class _Place(NamedTuple):
+    """The middle of the shut lips on the skull, and how far the mouth is turned, clockwise in radians."""
+
+    x: float
+    y: float
+    angle: float
+
+    def below(self, distance: float) -> "_Place":
+        """The place so many pixels towards the chin."""
+        return _Place(self.x - distance * math.sin(self.angle), self.y + distance * math.cos(self.angle), self.angle)
+
+
+def _angle(curve: FloatArray) -> float:
+    return math.atan2(curve[-1, 1] - curve[0, 1], curve[-1, 0] - curve[0, 0])
+
+
 class InnerMouth:
     """Paints the opening between the lips of one portrait."""
 
     def __init__(self, portrait: Picture, face: Face, closed: ClosedMouth, centre: tuple[float, float]) -> None:
         self._width = face.mouth_width
-        self._centre_x, self._centre_y = centre
+        self._centre = centre
         skin = _median_colour(portrait, face.points[list(_SKIN_SPOTS)], 5)
         lip = _median_colour(portrait, face.points[list(_LIP_SPOTS)], 2)
         luma = float(skin @ np.array([0.114, 0.587, 0.299]))
@@ -49,25 +66,29 @@ class InnerMouth:
         self._wet_lip = (lip * np.array([0.36, 0.36, 0.48])).astype(np.float32)
         self._upper = paint_row(face.mouth_width, tooth, upper=True)
         self._lower = paint_row(face.mouth_width, tooth, upper=False)
-        self._own_teeth = photographed_row(portrait, face) if closed.is_open else None
+        self._own_teeth = photographed_row(portrait, face, centre) if closed.is_open else None
         self._painted_seam = closed.is_open  # a mouth that was open has no dark line when shut
         self._slant = _light_slant(portrait, face)
 
-    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth) -> Box | None:
+    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth, shift: HeadShift | None = None) -> None:
         """Draw the opening into a picture whose lips are already in place.
 
         Args:
             picture: (512, 512, 3) BGR, changed in place.
-            shape: where the lips are.
+            shape: where the lips are on the still head.
             mouth: the channels for teeth, tongue and rounding.
-
-        Returns:
-            The rectangle that was painted, if any.
+            shift: how the head moves.
         """
         gap = shape.gap
         if gap <= _FIRST_GAP and not self._painted_seam:
-            return None
+            return
         upper, lower = shape.upper, shape.lower
+        place = _Place(*self._centre, 0.0)
+        if shift is not None:
+            turned = _angle(upper)
+            upper, lower = shift.move(upper), shift.move(lower)
+            x, y = shift.move(np.array([self._centre]))[0]
+            place = _Place(float(x), float(y), _angle(upper) - turned)
         left = max(int(min(upper[:, 0].min(), lower[:, 0].min())) - _MARGIN, 0)
         right = min(int(max(upper[:, 0].max(), lower[:, 0].max())) + _MARGIN + 1, picture.shape[1])
         top = max(int(upper[:, 1].min()) - _MARGIN, 0)
@@ -76,10 +97,11 @@ class InnerMouth:
         painted = area.astype(np.float32)
         corner = np.array([left, top], dtype=np.float64)
         upper, lower = upper - corner, lower - corner
+        place = place._replace(x=place.x - left, y=place.y - top)
         if gap > _FIRST_GAP:
             mask = _opening(upper, lower, area.shape[1], area.shape[0])
             mask *= min((gap - _FIRST_GAP) / 1.5, 1.0)
-            inside = self._inside(shape, mouth, mask.shape, corner)
+            inside = self._inside(upper, lower, place, mouth, shape.jaw_drop, mask.shape)
             inside *= _lip_shade(mask, gap, self._width)
             soft = cv2.GaussianBlur(mask, (0, 0), 0.55)[..., None]
             rim = cv2.GaussianBlur(mask, (0, 0), 1.3)[..., None] * (1.0 - soft)
@@ -89,63 +111,58 @@ class InnerMouth:
             painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / 3.0)
         np.clip(painted, 0.0, 255.0, out=painted)
         picture[top:bottom, left:right] = painted.astype(np.uint8)
-        return Box(left, top, right, bottom)
 
-    def _inside(self, shape: LipShape, mouth: Mouth, size: tuple[int, ...], corner: FloatArray) -> Canvas:
-        """Everything behind the lips, (h, w, 3) float32."""
-        height, columns = size
+    def _inside(
+        self,
+        upper: FloatArray,
+        lower: FloatArray,
+        place: "_Place",
+        mouth: Mouth,
+        jaw_drop: float,
+        size: tuple[int, ...],
+    ) -> Canvas:
+        """Everything behind the lips, (h, w, 3) float32; positions are the canvas's."""
         width = self._width
-        middle = len(shape.upper) // 2
-        x = np.arange(columns) + corner[0]
-        y = np.arange(height)[:, None] + corner[1]
-        upper_y = float(shape.upper[middle, 1])
-        lower_y = max(float(shape.lower[middle, 1]), upper_y + 1.0)
+        middle = len(upper) // 2
+        x, y = np.arange(size[1], dtype=np.float64), np.arange(size[0], dtype=np.float64)[:, None]
+        upper_y = float(upper[middle, 1])
+        lower_y = max(float(lower[middle, 1]), upper_y + 1.0)
         opening = lower_y - upper_y
 
         down = np.clip((y - upper_y) / opening, 0.0, 1.0)
         dark = (1.15 - 0.50 * min(opening / (0.25 * width), 1.0)) * (0.8 + 0.4 * down)
-        gaps = np.interp(x, shape.upper[:, 0], shape.lower[:, 1] - shape.upper[:, 1])
+        gaps = np.interp(x, upper[:, 0], lower[:, 1] - upper[:, 1])
         # Where the opening is narrow, wet lip is seen, not the cavity.
         wet = (np.clip(1.0 - gaps / (0.10 * width), 0.0, 1.0) ** 1.5).astype(np.float32)[:, None]
         canvas: Canvas = dark.astype(np.float32)[..., None] * (self._cavity * (1.0 - wet))
         canvas += self._wet_lip * wet
 
         round_, tongue = _unit(mouth.round), _unit(mouth.tongue)
-        self._draw_tongue(canvas, x, y, lower_y, opening, shape.jaw_drop, round_, tongue)
+        tip = lower_y - (0.05 + 0.14 * tongue) * width - 0.32 * jaw_drop
+        self._draw_tongue(canvas, x - place.x, y - tip, opening, round_, tongue)
         show = _unit(mouth.teeth_lower)
         if show > 0.0:
-            edge = self._centre_y + shape.jaw_drop + (0.050 - 0.035 * show) * width
             # A tongue that comes forward lies over the lower teeth.
             opacity = 0.88 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.3, 0.9, tongue)))
-            self._lower.draw(canvas, self._centre_x - corner[0], edge - corner[1], opacity)
+            self._lower.draw(canvas, *place.below(jaw_drop + (0.050 - 0.035 * show) * width), opacity)
         if self._own_teeth is not None:
-            fade = float(np.clip(1.15 - 1.3 * round_, 0.0, 1.0))
-            self._own_teeth.draw(canvas, -corner[0], -corner[1], fade)
+            self._own_teeth.draw(canvas, *place, float(np.clip(1.15 - 1.3 * round_, 0.0, 1.0)))
         else:
-            # Its tip shows below the upper ones.
+            # The tongue's tip shows below the upper teeth.
             edge = -0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.035 * tongue**2
-            edge = self._centre_y + edge * width
-            self._upper.draw(canvas, self._centre_x - corner[0], edge - corner[1])
-        light = np.exp(-self._slant * np.clip((x - self._centre_x) / (0.5 * width), -1.2, 1.2))
+            self._upper.draw(canvas, *place.below(edge * width))
+        light = np.exp(-self._slant * np.clip((x - place.x) / (0.5 * width), -1.2, 1.2))
         canvas *= light.astype(np.float32)[:, None]
         return canvas
 
     def _draw_tongue(
-        self,
-        canvas: Canvas,
-        x: FloatArray,
-        y: FloatArray,
-        lower_y: float,
-        opening: float,
-        jaw_drop: float,
-        round_: float,
-        tongue: float,
+        self, canvas: Canvas, x: FloatArray, y: FloatArray, opening: float, round_: float, tongue: float
     ) -> None:
+        """Lay the tongue over the cavity; x from its middle line, y from its tip."""
         width = self._width
-        top = lower_y - (0.05 + 0.14 * tongue) * width - 0.32 * jaw_drop
         half_width, half_height = 0.30 * width * (1.0 - 0.25 * round_), 0.20 * width * (1.0 + 0.4 * tongue)
-        across = (x - self._centre_x) / half_width
-        distance = across**2 + ((y - top - half_height) / half_height) ** 2
+        across = x / half_width
+        distance = across**2 + (y / half_height - 1.0) ** 2
         alpha = np.clip((1.0 - distance) / 0.45, 0.0, 1.0) * min(opening / (0.10 * width), 1.0)
         shade = 0.55 + 0.45 * np.clip(1.0 - distance, 0.0, 1.0) - 0.12 * np.exp(-((across / 0.08) ** 2))
         cover = alpha.astype(np.float32)[..., None]

@@ -113,6 +113,12 @@ class Lattice:
         """(rows * cols, 2) node positions in pixels, row by row."""
         return np.stack([self.x.ravel(), self.y.ravel()], axis=1)
 
+    def index(self, x: FloatArray | Flow, y: FloatArray | Flow) -> tuple[Flow, Flow]:
+        """Column and row, with fractions, of positions in pixels."""
+        column = (x - self.left + 0.5) / self.step + 0.5
+        row = (y - self.top + 0.5) / self.step + 0.5
+        return column.astype(np.float32), row.astype(np.float32)
+
     def enlarge(self, planes: Flow) -> Flow:
         """Values at every pixel of the cells of some nodes, the outermost ring of nodes left out.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
+from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
 from musetalk_service.engines.face.landmarks import (
     CHEEKS,
@@ -42,6 +43,7 @@ _SHUT_SEAM: Final = 1.2
 """Added to that half width while the lips are shut."""
 _WIDENING: Final = 0.9
 """Growth of that half width per pixel beyond the corners."""
+_MARGIN: Final = 16
 _STILL: Final = 1.0 / 64.0
 """Flows up to this many pixels are none: `cv2.remap` rounds to 1/32."""
 
@@ -69,13 +71,15 @@ class MouthWarp:
         bottom = min(SIZE, int(points[CHIN_TIP, 1] + 0.75 * face.lower_height) + 1)
         self.box = Box(left, top, right, bottom)
         """The region; nothing outside moves."""
-        self._lattice = lattice = Lattice(left, top, right - left, bottom - top, _STEP)
+        # The head's rotation may carry the region's rim beyond the region.
+        self._lattice = lattice = Lattice(
+            left - _MARGIN, top - _MARGIN, right - left + 2 * _MARGIN, bottom - top + 2 * _MARGIN, _STEP
+        )
+        self._centre = np.array([shaper.centre])
         self._prepare(closed.source, shaper)
         rows, cols = lattice.rows, lattice.cols
         base = np.mgrid[0 : 2 * rows, 0:cols].astype(np.float32)
         self._base_x, self._base_y = base[1].copy(), base[0].copy()
-        self._node_x = np.tile(lattice.x, (2, 1)).astype(np.float32)
-        self._node_y = np.tile(lattice.y, (2, 1)).astype(np.float32)
         self._seam_y = np.interp(lattice.x[0], closed.source[list(UPPER_INNER), 0], closed.source[list(UPPER_INNER), 1])
 
     def _prepare(self, source: FloatArray, shaper: MouthShaper) -> None:
@@ -103,9 +107,9 @@ class MouthWarp:
         count = lattice.rows * lattice.cols
         lip_basis = np.zeros((2, count, len(LIPS)))
         field_flow = np.zeros((2, count, 2, FIELDS))
-        # Zero at the rim of the region, in full from two nodes inside on.
+        # Zero up to a node inside the rim of the region, in full from the third on.
         inside = np.minimum.reduce([lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y])
-        fade = np.clip(inside / (2.0 * _STEP), 0.0, 1.0).ravel()
+        fade = np.clip(inside / (2.0 * _STEP) - 0.5, 0.0, 1.0).ravel()
         for layer, (skin, own) in enumerate(layers):
             moving = [*CORNERS, *own]
             points = np.vstack([source[moving], source[skin], neck, still])
@@ -125,36 +129,56 @@ class MouthWarp:
         skin += self._lip_basis @ shape.lips.astype(np.float32)
         return cast(Flow, skin.reshape(2, self._lattice.rows, self._lattice.cols, 2))
 
-    def maps(self, shape: LipShape) -> WarpMaps | None:
-        """Where each pixel that moves comes from; None when nothing moves."""
+    def maps(self, shape: LipShape, shift: HeadShift | None = None) -> WarpMaps | None:
+        """Where each pixel that the mouth moves comes from; None when nothing moves.
+
+        Args:
+            shape: the lips on the still head.
+            shift: how the head moves, with the lips on it.
+        """
         lattice = self._lattice
         rows, cols = lattice.rows, lattice.cols
-        forward = self.flow(shape).reshape(2 * rows, cols, 2)
-        # The inverse solves v(y) = u(y - v(y)); both layers at once, one above the other.
-        backward: Flow = forward
-        for _ in range(_INVERSIONS):
-            x = self._base_x - backward[..., 0] * (1.0 / _STEP)
-            y = self._base_y - backward[..., 1] * (1.0 / _STEP)
-            moved = cv2.remap(forward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            backward = moved.astype(np.float32, copy=False)
-        moving = (np.abs(backward) > _STILL).reshape(2, rows, cols, 2)
+        backward = self._inverse(self.flow(shape).reshape(2 * rows, cols, 2))
+        x, y = lattice.x, lattice.y  # positions on the still head
+        left, top = lattice.left, lattice.top
+        upper, lower = shape.upper, shape.lower
+        if shift is not None:
+            # The nodes follow the head by whole pixels; then each finds its place on the still head.
+            jump_x, jump_y = np.round(shift.move(self._centre) - self._centre)[0].astype(int).tolist()
+            left, top = left + jump_x, top + jump_y
+            away = shift.at(x + jump_x, y + jump_y)
+            x, y = x + jump_x - away[..., 0], y + jump_y - away[..., 1]
+            column, row = lattice.index(x, y)
+            backward = _sample(backward, np.vstack([column, column]), np.vstack([row, row + rows]))
+            upper, lower = shift.move(upper), shift.move(lower)
+        backward = backward.reshape(2, rows, cols, 2)
+        moving = np.abs(backward) > _STILL
         part_rows, part_cols = _span(moving.any(axis=(0, 2, 3))), _span(moving.any(axis=(0, 1, 3)))
         if part_rows is None or part_cols is None:
             return None
         planes = np.empty((4, rows, cols), np.float32)
-        planes[:2] = 2.0 * (self._node_x - backward[..., 0]).reshape(2, rows, cols)
-        planes[2:] = 2.0 * (self._node_y - backward[..., 1]).reshape(2, rows, cols)
-        left, top = lattice.left + part_cols.start * _STEP, lattice.top + part_rows.start * _STEP
+        planes[:2] = 2.0 * (x - backward[..., 0])
+        planes[2:] = 2.0 * (y - backward[..., 1])
         full = lattice.enlarge(planes[:, part_rows, part_cols])
-        right = min(left + full.shape[2], lattice.left + lattice.width)
-        bottom = min(top + full.shape[1], lattice.top + lattice.height)
-        upper_x, lower_x, upper_y, lower_y = full[:, : bottom - top, : right - left]
-        share = _upper_share(shape, left, top, right, bottom)
+        left, top = left + part_cols.start * _STEP, top + part_rows.start * _STEP
+        box = Box(left, top, left + full.shape[2], top + full.shape[1]).clipped()
+        full = full[:, box.top - top : box.bottom - top, box.left - left : box.right - left]
+        upper_x, lower_x, upper_y, lower_y = full
+        share = _upper_share(upper, lower, box)
         return WarpMaps(
-            box=Box(left, top, right, bottom),
+            box=box,
             x=lower_x + (upper_x - lower_x) * share,
             y=lower_y + (upper_y - lower_y) * share,
         )
+
+    def _inverse(self, forward: Flow) -> Flow:
+        """Backward flow of both layers, one above the other: v(y) = u(y - v(y))."""
+        backward = forward
+        for _ in range(_INVERSIONS):
+            column = self._base_x - backward[..., 0] * (1.0 / _STEP)
+            row = self._base_y - backward[..., 1] * (1.0 / _STEP)
+            backward = _sample(forward, column, row)
+        return backward
 
     def smallest_stretch(self, shape: LipShape) -> float:
         """Least Jacobian determinant of the visible flow: 1 where nothing moves, negative at a fold."""
@@ -178,16 +202,21 @@ def _span(used: NDArray[np.bool_] | np.bool) -> slice | None:
     return slice(max(int(where[0]) - 2, 0), min(int(where[-1]) + 3, len(used)))
 
 
-def _upper_share(shape: LipShape, left: int, top: int, right: int, bottom: int) -> Flow:
+def _sample(nodes: Flow, column: Flow, row: Flow) -> Flow:
+    found = cv2.remap(nodes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cast(Flow, found)
+
+
+def _upper_share(upper: FloatArray, lower: FloatArray, box: Box) -> Flow:
     """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
-    middle = 0.5 * (shape.upper + shape.lower)
-    columns = np.arange(left, right, dtype=np.float64)
+    middle = 0.5 * (upper + lower)
+    columns = np.arange(box.left, box.right, dtype=np.float64)
     seam = np.interp(columns, middle[:, 0], middle[:, 1])
     outside = np.maximum(np.maximum(middle[0, 0] - columns, columns - middle[-1, 0]), 0.0)
     # Between shut lips the layers agree, and a wide change spares the thin dark line.
-    shut = max(0.0, 1.0 - shape.gap)
+    shut = max(0.0, 1.0 - float((lower[:, 1] - upper[:, 1]).max()))
     slope = 0.5 / (_SEAM + _SHUT_SEAM * shut + _WIDENING * outside)
     offset = (0.5 + seam * slope).astype(np.float32)
-    rows = np.arange(top, bottom, dtype=np.float32)[:, None]
+    rows = np.arange(box.top, box.bottom, dtype=np.float32)[:, None]
     share = offset - rows * slope.astype(np.float32)
     return cast(Flow, np.clip(share, 0.0, 1.0, out=share))

@@ -1,7 +1,8 @@
 """One portrait, any pose, any mouth: a picture.
 
-The mouth region is warped and its opening painted, then gaze and lids, then the whole head is moved.
-What is neutral is skipped, so a neutral face is the portrait itself, bit for bit.
+Head and mouth together are one warp of the portrait, so no pixel is interpolated twice; the opening
+between the lips is painted onto the moved head, and the eyes are laid over it. What is neutral is
+skipped, so a neutral face is the portrait itself, bit for bit.
 """
 
 from typing import Final
@@ -37,6 +38,7 @@ _EXTREMES: Final = (
     (Mouth(wide=1.0, upper_raise=1.0, lower_drop=1.0), 1.0),
 )
 """Mouths and smiles that bend the skin the most."""
+_NOWHERE: Final = Box(0, 0, 0, 0)
 
 
 class FaceRenderer:
@@ -61,7 +63,7 @@ class FaceRenderer:
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
         self._inner = InnerMouth(portrait, face, closed, self._shaper.centre)
-        self._eyes = Eyes(portrait, face)
+        self._eyes = Eyes(self._base, face)
         self._head = Head(self._double, face)
         self._always_warped = closed.is_open
         self._gain = self._bearable_gain()
@@ -77,38 +79,26 @@ class FaceRenderer:
             (512, 512, 3) BGR, a new array. A portrait with shut lips comes back unchanged for
             neutral inputs.
         """
-        picture: NDArray[np.uint8] = self._base.copy()
-        changed: list[Box] = []
+        shift = self._head.shift(pose)
+        shape = maps = None
         if self._always_warped or pose.smile > 0.0 or mouth != REST:
-            changed += self._draw_mouth(picture, mouth, pose.smile)
-        if pose.gaze_x or pose.gaze_y:
-            changed += self._eyes.look(picture, pose.gaze_x, pose.gaze_y)
+            shape = self._shaper.shape(mouth, pose.smile, self._gain)
+            maps = self._warp.maps(shape, shift)
+        picture = self._base.copy() if shift is None else self._head.draw(shift, maps.box if maps else _NOWHERE)
+        if maps is not None:
+            picture[maps.box.pixels] = cv2.remap(
+                self._double, maps.x, maps.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+        if shape is not None:
+            self._inner.paint(picture, shape, mouth, shift)
         # The upper lid follows the eye down.
         closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
-        if closure > 0.0:
-            changed += self._eyes.close(picture, closure)
-        if self._head.moves(pose):
-            return self._head.move(picture, pose, changed)
+        self._eyes.draw(picture, pose.gaze_x, pose.gaze_y, closure, shift)
         return picture
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""
         return self._warp.smallest_stretch(self._shaper.shape(mouth, smile, self._gain))
-
-    def _draw_mouth(self, picture: NDArray[np.uint8], mouth: Mouth, smile: float) -> list[Box]:
-        """Draw the mouth and return the rectangles that were changed."""
-        changed = []
-        shape = self._shaper.shape(mouth, smile, self._gain)
-        maps = self._warp.maps(shape)
-        if maps is not None:
-            picture[maps.box.pixels] = cv2.remap(
-                self._double, maps.x, maps.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-            changed.append(maps.box)
-        painted = self._inner.paint(picture, shape, mouth)
-        if painted is not None and (maps is None or not maps.box.contains(painted)):
-            changed.append(painted)
-        return changed
 
     def _bearable_gain(self) -> float:
         """The largest share of the full movement that folds no skin of this portrait."""

@@ -1,5 +1,6 @@
 """Rows of teeth as sprites: painted ones for a closed portrait, the photographed ones for a grin."""
 
+import math
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -29,17 +30,20 @@ class Sprite:
     origin: tuple[float, float]
     """The point of the sprite that is placed, in its own pixels."""
 
-    def draw(self, canvas: Canvas, x: float, y: float, opacity: float = 1.0) -> None:
+    def draw(self, canvas: Canvas, x: float, y: float, angle: float, opacity: float = 1.0) -> None:
         """Lay the sprite over a canvas, its origin at (x, y) in canvas pixels.
 
         Args:
             canvas: (h, w, 3) float32 BGR in 0..255, changed in place.
             x: pixels, may be fractional.
             y: pixels, may be fractional.
+            angle: radians, clockwise.
             opacity: 0..1.
         """
-        shift = np.array([[1.0, 0.0, x - self.origin[0]], [0.0, 1.0, y - self.origin[1]]])
-        placed = cv2.warpAffine(self.image, shift, (canvas.shape[1], canvas.shape[0]))
+        cos, sin = math.cos(angle), math.sin(angle)
+        from_x, from_y = self.origin
+        matrix = np.array([[cos, -sin, x - cos * from_x + sin * from_y], [sin, cos, y - sin * from_x - cos * from_y]])
+        placed = cv2.warpAffine(self.image, matrix, (canvas.shape[1], canvas.shape[0]))
         if opacity < 1.0:
             placed = placed * np.float32(opacity)
         np.multiply(canvas, 1.0 - placed[..., 3:], out=canvas)
@@ -107,15 +111,16 @@ def _rounded(a: float, b: float, edge: float, radius: float) -> NDArray[np.int32
     return np.round(outline * 16).astype(np.int32)
 
 
-def photographed_row(portrait: Picture, face: Face) -> Sprite | None:
+def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float]) -> Sprite | None:
     """Upper teeth of a portrait that shows them, extended upwards behind the lip.
 
     Args:
         portrait: (512, 512, 3) BGR with parted lips.
         face: its landmarks.
+        centre: middle of the shut lips, the sprite's origin.
 
     Returns:
-        A sprite whose origin is the picture's, or None when no bright teeth are seen.
+        The sprite, or None when no bright teeth are seen.
     """
     points = face.points
     upper, lower = points[list(UPPER_INNER)], points[list(LOWER_INNER)]
@@ -144,7 +149,7 @@ def photographed_row(portrait: Picture, face: Face) -> Sprite | None:
     ys, xs = np.nonzero(soft[..., 0] > 0.004)
     y0, y1, x0, x1 = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
     image = np.dstack([layer * soft, soft])[y0:y1, x0:x1]
-    return Sprite(np.ascontiguousarray(image, dtype=np.float32), (-float(x0), -float(y0)))
+    return Sprite(np.ascontiguousarray(image, dtype=np.float32), (centre[0] - x0, centre[1] - y0))
 
 
 def _disc(centres: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
