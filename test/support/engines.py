@@ -16,8 +16,13 @@ SHUT = 128
 
 
 def tone(grey: int, seconds: float) -> Pcm:
-    """Audio that the grey engine shows as ``grey`` (in steps of 8, not ``SHUT``)."""
-    return np.full(round(seconds * 16_000), grey * 100, np.int16)
+    """Audio that the grey engine shows as ``grey`` (0 to 255): in the low byte of each sample.
+
+    Nine of ten blocks of 40 ms are loud, as in speech: without its pauses it would pass for noise.
+    """
+    samples = np.arange(round(seconds * 16_000))
+    loud = samples // 640 % 10 != 9
+    return (loud * 31 * 256 + grey).astype(np.int16)
 
 
 @dataclass
@@ -32,15 +37,15 @@ class GreyStream:
         self.pcm[position] = pcm.copy()
 
     def heard(self, position: int) -> int | None:
-        """The sample at a position, None when it was never pushed."""
+        """The grey at a position, None when it was never pushed."""
         for start, samples in self.pcm.items():
             if start <= position < start + len(samples):
-                return int(samples[position - start])
+                return int(samples[position - start]) & 0xFF
         return None
 
 
 class GreyEngine:
-    """Shows ``sample / 100`` as grey. ``broken`` streams raise; so does everything once ``all_broken``."""
+    """Shows each sample's low byte as grey. ``broken`` streams raise; so does everything once ``all_broken``."""
 
     def __init__(self, name: str = "builtin", look_ahead: int = LOOK_AHEAD) -> None:
         self.info = EngineInfo(name, "test", "cpu", look_ahead)
@@ -65,7 +70,7 @@ class GreyEngine:
             raise RuntimeError("broken for the test")
         stream.positions.append(request.position)
         heard = None if request.position is None else stream.heard(request.position)
-        return np.full((512, 512, 3), SHUT if heard is None else heard // 100, np.uint8)
+        return np.full((512, 512, 3), SHUT if heard is None else heard, np.uint8)
 
 
 class ShutEngine(GreyEngine):

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import itertools
 
-_SETTLE_TURNS = 8
+_SETTLE_TURNS = 12
 """Event loop turns in which tasks that wake one another (clock, stream, writer, client) come to rest."""
 
 
