@@ -207,6 +207,10 @@ class SessionService:
             metrics=self.metrics,
         )
         self.metrics.sessions_total.inc()
+        log.info(
+            "session begun",
+            extra={"session_id": opened.session_id, "user_id": opened.user_id, "avatar": live.avatar.name},
+        )
 
     def start_stream(self, live: LiveSession) -> None:
         """Frames from now on (after INIT_SUCCESS has been queued)."""

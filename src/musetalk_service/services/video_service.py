@@ -179,8 +179,10 @@ class SessionStream:
     # --- planning ---
 
     def _plan_next(self, now: float) -> list[Trigger]:
-        host_ready = self._host_alive() or self._hosts.available
-        reopen = not self._host_alive()
+        if self._host is not None and not self._host.alive:
+            self._lose_host("host ended", now)
+        host_ready = self._host is not None or self._hosts.available
+        reopen = self._host is None
         previous_live = self._plan is not None and self._plan.live
         plan, triggers = self._director.plan(
             self._frame, now, host=host_ready, request_idr=self._outbox.wants_idr or reopen
@@ -193,9 +195,6 @@ class SessionStream:
                 self._open_host(now)
             self._request(plan, now)
         return triggers
-
-    def _host_alive(self) -> bool:
-        return self._host is not None and self._host.alive
 
     def _open_host(self, now: float) -> None:
         host = self._hosts.assign()
@@ -237,7 +236,8 @@ class SessionStream:
         self._metrics.failovers.labels("late" if cause == "too late" else "lost").inc()
         self._lost_at = now
         self._leave_host(now)
-        self._director.host_lost(self._pending[0].frame)
+        if self._pending:
+            self._director.host_lost(self._pending[0].frame)
         for plan in self._pending:
             self._metrics.frames.labels("filled").inc()
             index = self._director.idle_index(plan.frame)
