@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from face import CENTRE_X
 from light import hex_rgb, shade, to_linear
-from paths import Array, Field, Grid, mirror, spline
+from paths import CENTRE_X, Array, Field, Grid, beside, mirror, spline
 
 _BLAZER, _BLOUSE = "#2f4a5c", "#efe7dc"
 BODY = ((50, 444), (66, 445), (92, 456), (130, 467), (168, 478), (198, 494), (212, 520), (212, 560), (0, 560))
@@ -34,17 +33,16 @@ def body_outline() -> Array:
 
 
 def _weave(grid: Grid, rng: np.random.Generator, amount: float) -> Field:
-    noise = rng.normal(0, amount, (768, 768)).astype(np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), 0.7)
+    noise = cv2.GaussianBlur(rng.normal(0, amount, (768, 768)).astype(np.float32), (0, 0), 0.7)
     return np.asarray(cv2.resize(noise, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _paint(
     grid: Grid, below: Field, mask: Field, height: Field, colour: str, dark: Field, rng: np.random.Generator
 ) -> Field:
-    albedo = to_linear(hex_rgb(colour)) * (1 + _weave(grid, rng, 0.05))[..., None]
+    albedo = np.asarray(to_linear(hex_rgb(colour)) * (1 + _weave(grid, rng, 0.05))[..., None], np.float32)
     gloss = np.full_like(height, 0.10)
-    lit = shade(grid, height + _weave(grid, rng, 0.02), np.asarray(albedo, np.float32), dark, gloss, dark)
+    lit = shade(grid, height + _weave(grid, rng, 0.02), albedo, dark, gloss, dark)
     return np.asarray(below * (1 - mask[..., None]) + lit * mask[..., None], np.float32)
 
 
@@ -75,10 +73,9 @@ def draw_clothes(grid: Grid, rng: np.random.Generator, below: Field) -> Field:
     mask = np.clip(grid.mask(body) - grid.mask(opening), 0, 1)
     height = chest + 16 * grid.soft(body, 7.0)
     for side in (-1, 1):
-        at = lambda *pts, s=side: [(CENTRE_X + s * dx, yy) for dx, yy in pts]  # noqa: E731
-        height -= 3.0 * grid.line(at((150, 473), (158, 490), (160, 516), (158, 540)), 3.5, 2.4)
-        height += 3.0 * grid.line(at((120, 470), (128, 492), (124, 530)), 10, 6.0)
-        height -= 2.0 * grid.line(at((178, 486), (172, 505), (176, 530)), 6, 4.0)
+        height -= 3.0 * grid.line(beside(side, (150, 473), (158, 490), (160, 516), (158, 540)), 3.5, 2.4)
+        height += 3.0 * grid.line(beside(side, (120, 470), (128, 492), (124, 530)), 10, 6.0)
+        height -= 2.0 * grid.line(beside(side, (178, 486), (172, 505), (176, 530)), 6, 4.0)
     shadow = ones.copy()
     for lapel in lapels:
         shadow *= 1 - 0.50 * grid.soft(lapel + (1.5, 3), 3.0)

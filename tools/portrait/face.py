@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from paths import CENTRE_X, Array, mirror, spline
 
-HALF_OVAL = (
-    (0, 130), (30, 131.5), (55, 140), (75, 158), (87, 185), (91.8, 215), (92.6, 245), (90.4, 275), (85, 303),
-    (76, 329), (62.5, 352), (45.5, 371.5), (28, 385), (13, 390.8), (0, 392),
+# The contour of the face as landmarks know it, and of the skin, which goes on under the hair.
+_CROWN = ((0, 145), (29, 147), (54, 154.5), (73, 169), (86, 191), (91.6, 216))
+_SCALP = ((0, 128), (30, 129.5), (56, 138), (76, 157), (87.5, 185), (91.6, 216))
+_JAW = (
+    (92.6, 245), (90.4, 275), (85, 303), (76, 329), (62.5, 352), (45.5, 371.5), (28, 385), (13, 390.8), (0, 392),
 )  # fmt: skip
 # Inner to outer corner.
 UPPER_LID = ((19.8, 241.4), (22.8, 237.6), (28.8, 232.8), (36.8, 229.9), (45.6, 229.8), (53.8, 232.8), (60.8, 238.0))
@@ -24,7 +26,9 @@ BROW_LOW = ((18.4, 216.8), (29.0, 213.6), (41.0, 210.4), (52.0, 208.6), (62.6, 2
 IRIS_CENTRE, IRIS_RADIUS = (40.2, 237.4), 8.3
 # Corner (left) to corner (right); the seam is where the closed lips meet.
 HALF_SEAM = ((0, 332.6), (5, 332.1), (10.5, 330.9), (18, 331.0), (26, 329.9), (32, 328.0), (36.5, 325.8))
-HALF_UPPER_LIP = ((0, 323.1), (3.2, 322.2), (7.2, 320.6), (12.5, 321.2), (19, 322.7), (27, 324.2), (33, 325.3), (36.5, 325.8))
+HALF_UPPER_LIP = (
+    (0, 323.1), (3.2, 322.2), (7.2, 320.6), (12.5, 321.2), (19, 322.7), (27, 324.2), (33, 325.3), (36.5, 325.8),
+)  # fmt: skip
 HALF_LOWER_LIP = ((0, 346.6), (9, 346.0), (17, 343.5), (24.5, 338.6), (31, 332.2), (34.8, 327.6), (36.5, 325.8))
 NOSE_TIP_Y, NOSE_BASE_Y = 287.0, 303.0
 NOSE_HALF_WIDTH = 17.6
@@ -68,6 +72,7 @@ class Face:
     """All contours of the head in picture coordinates."""
 
     oval: Array
+    skin: Array
     eyes: tuple[Eye, Eye]
     seam: Array
     upper_lip: Array
@@ -82,7 +87,12 @@ class Face:
 def _skew(curve: Array, dx: float, dy: float, lift: float = 0.0) -> Array:
     """Shift a curve, and raise its outer end by ``lift``: no living face is its own mirror image."""
     share = np.abs(curve[:, 0] - curve[0, 0]) / max(float(np.ptp(curve[:, 0])), 1e-9)
-    return curve + np.stack([np.full(len(curve), dx), dy - lift * share], axis=1)
+    return np.asarray(curve + np.stack([np.full(len(curve), dx), dy - lift * share], axis=1))
+
+
+def _tilt(curve: Array) -> Array:
+    rise = (curve[:, 0] - CENTRE_X) / 36.5 * 0.25
+    return np.asarray(curve + np.stack([np.zeros(len(curve)), rise], axis=1))
 
 
 def _eye(right: bool) -> Eye:
@@ -103,14 +113,12 @@ def _eye(right: bool) -> Eye:
 
 def build_face() -> Face:
     """Lay out the face; the left mouth corner sits 0.5 px higher than the right one."""
-    oval_right = half(HALF_OVAL, True, 200)
-    tilt = lambda curve: curve + np.stack(  # noqa: E731
-        [np.zeros(len(curve)), (curve[:, 0] - CENTRE_X) / 36.5 * 0.25], axis=1
-    )
+    oval, skin = (half((*top, *_JAW), True, 200) for top in (_CROWN, _SCALP))
     return Face(
-        oval=np.vstack([oval_right, mirror(oval_right)[::-1][1:-1]]),
+        oval=np.vstack([oval, mirror(oval)[::-1][1:-1]]),
+        skin=np.vstack([skin, mirror(skin)[::-1][1:-1]]),
         eyes=(_eye(False), _eye(True)),
-        seam=tilt(whole(HALF_SEAM)),
-        upper_lip=tilt(whole(HALF_UPPER_LIP)),
-        lower_lip=tilt(whole(HALF_LOWER_LIP)),
+        seam=_tilt(whole(HALF_SEAM)),
+        upper_lip=_tilt(whole(HALF_UPPER_LIP)),
+        lower_lip=_tilt(whole(HALF_LOWER_LIP)),
     )

@@ -10,23 +10,23 @@ from ink import Ink, linear
 from locks import lit, strand, tone
 from paths import CENTRE_X, Array, Grid, mirror, spline
 
-PART_FRONT, PART_BACK = (225.0, 141.0), (240.0, 65.5)
+PART_FRONT, PART_BACK = (225.0, 149.0), (240.0, 70.0)
 # Along the hairline, over the top of the ear and down behind it; and along the outline of the head.
 FRONT_LEFT = (
-    PART_FRONT, (213, 145.5), (200, 152.5), (187.5, 165), (177.5, 183), (172, 204), (167.5, 222), (160, 236), (150.5, 250),
-    (147, 270), (149, 300), (154, 340), (157, 380), (157, 420), (158, 460), (164, 530),
+    PART_FRONT, (213, 152.5), (200.5, 159), (188, 170.5), (178, 187), (172, 206), (167.5, 222), (160, 236),
+    (150.5, 250), (147, 270), (149, 300), (154, 340), (157, 380), (157, 420), (158, 460), (164, 530),
 )  # fmt: skip
 BACK_LEFT = (
-    PART_BACK, (229, 63.5), (208, 67), (179, 81.5), (155, 107), (140, 142), (132.5, 180), (129.5, 215), (130.5, 255), (134, 300),
-    (133, 345), (127, 390), (126, 435), (134, 490), (146, 530),
+    PART_BACK, (229, 68), (208, 71.5), (179, 85.5), (155, 110), (140, 142), (133, 180), (131, 215), (132.5, 255),
+    (134, 300), (129, 345), (121, 390), (120, 435), (128, 490), (142, 530),
 )  # fmt: skip
 FRONT_RIGHT = (
-    PART_FRONT, (246, 138.5), (274, 142.5), (300, 154), (320, 172), (333, 192), (341, 210), (346, 225), (353, 238),
+    PART_FRONT, (246, 146.5), (273, 150.5), (298, 161), (318, 177), (331.5, 195), (340, 211), (346, 225), (353, 238),
     (361.5, 251), (365, 270), (363, 300), (358, 340), (355, 380), (353, 420), (346, 460), (340, 530),
 )  # fmt: skip
 BACK_RIGHT = (
-    PART_BACK, (250, 61.5), (280, 58.5), (317, 68), (348, 92), (370, 125), (381, 163), (384, 200), (383, 250), (379, 300),
-    (379, 345), (385, 390), (388, 435), (385, 480), (376, 530),
+    PART_BACK, (250, 66), (281, 63), (317, 72), (348, 95), (370, 127), (380, 163), (382.5, 200), (380.5, 250),
+    (378, 300), (383, 345), (391, 390), (394, 435), (390, 480), (379, 530),
 )  # fmt: skip
 _NAPE_OUTER = ((112, 225), (114, 300), (111, 360), (110, 420), (106, 470), (104, 520))
 _NAPE_INNER = ((70, 225), (52, 300), (40, 360), (42, 410), (50, 460), (56, 520))
@@ -84,7 +84,7 @@ def _lock(
     """One lock: a dark bed, then single hairs, lightest along its crest."""
     colour, tilt = tone(rng), rng.normal(0, 0.055)
     width, bulge = rng.uniform(0.022, 0.05), rng.normal(0, 0.016)
-    amount = rng.uniform(2.4, 4.6)
+    amount = rng.uniform(3.0, 5.6)
     swell = bulge * np.sin(np.pi * np.clip(_T / _EAR, 0, 1)) + rng.normal(0, 0.035) * _T
     bed = _wave(sweep.flow(min(max(share + 0.4 * width, 0), 1), start, swell), amount, phase)
     ink.stroke(bed[: _N - 8], (0.5, 3.2, 4.0, 4.0, 3.0, 2.0, 0.4), "#170d08", 0.24, 1.6, 48)
@@ -145,7 +145,7 @@ def _hairline(ink: Ink, sweep: Sweep, rng: np.random.Generator, count: int) -> N
         along /= np.linalg.norm(along)
         inward = sweep.back[k] - sweep.front[k]
         inward /= np.linalg.norm(inward) + 1e-9
-        root = sweep.front[k] + rng.normal(0, 0.5, 2) + inward * (1.2 - rng.exponential(1.5))
+        root = sweep.front[k] + rng.normal(0, 0.5, 2) + inward * max(1.2 - rng.exponential(1.3), -2.6)
         length = rng.uniform(6, 18)
         tip = root + (along * rng.uniform(0.7, 1.0) + inward * rng.uniform(0.15, 0.5)) * length
         bend = (root + tip) / 2 - inward * length * 0.05
@@ -155,7 +155,7 @@ def _hairline(ink: Ink, sweep: Sweep, rng: np.random.Generator, count: int) -> N
 
 def _part(ink: Ink, rng: np.random.Generator) -> None:
     """The parting: a thin soft gap, half covered."""
-    line = np.array([PART_FRONT, (229.4, 120), (233, 99), (237.5, 78)])
+    line = np.array([PART_FRONT, (229.4, 125), (233, 103), (237.5, 82)])
     ink.stroke(line, (2.2, 1.7, 1.0, 0.2), "#b98266", 0.55, 0.7, 40)
     ink.stroke(line + (2.0, 0), (1.6, 2.6, 2.4, 0.5), "#1c100b", 0.35, 1.2, 40)
     ink.stroke(line - (2.0, 0), (1.6, 2.6, 2.4, 0.5), "#1c100b", 0.30, 1.2, 40)

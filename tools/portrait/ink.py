@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-import skia
+import skia  # type: ignore[import-not-found]
 from paths import Array, Field, Grid, spline
 
 Colour = str | tuple[str, float]  # '#rrggbb', or that with an opacity in 0..1
@@ -120,13 +120,12 @@ class Ink:
         self.fill(ribbon(points, widths, count), colour, opacity, blur)
 
     def pixels(self) -> Field:
-        """Return the layer as premultiplied RGBA (n, n, 4) in 0..1."""
+        """Return the layer as RGBA (n, n, 4) in 0..1, colours not multiplied by the opacity."""
         raw = self._surface.makeImageSnapshot().toarray(colorType=skia.kRGBA_8888_ColorType)
-        return np.asarray(raw, np.float32) / 255
+        return np.asarray(raw / np.float32(255), np.float32)
 
     def over(self, below: Field) -> Field:
         """Composite the layer over sRGB pixels (n, n, 3) in 0..1."""
         layer = self.pixels()
-        # Snapshots read back unpremultiplied.
         alpha = layer[..., 3:]
         return np.asarray(below * (1 - alpha) + layer[..., :3] * alpha, np.float32)

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from face import CENTRE_X, NOSE_BASE_Y, NOSE_HALF_WIDTH, NOSE_TIP_Y, Eye, Face
-from paths import SIZE, Array, at_x
+from face import NOSE_BASE_Y, NOSE_HALF_WIDTH, NOSE_TIP_Y, Eye, Face
+from paths import CENTRE_X, SIZE, Array, at_x
 from plate import ThinPlate
 
 CONVENTION = "mediapipe-face-mesh-478"
@@ -31,6 +31,7 @@ BROW_LOW = ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))
 # Centre, then right, top, left and bottom of the iris as seen.
 IRIS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _LIP_SHARE = np.array((0.0, 0.17, 0.36, 0.56, 0.79, 1.0))  # of the half mouth width, from the corner inwards
+_BROW_SHARE = (0.04, 0.17, 0.37, 0.66, 0.97)  # from the tail inwards
 _SEAM_INSET = 1.6
 
 
@@ -54,9 +55,9 @@ def _eye_points(eye: Eye, side: int) -> dict[int, Array]:
     found: dict[int, Array] = {}
     for ids, curve in ((UPPER_LID[side], eye.upper), (LOWER_LID[side], eye.lower)):
         found.update(zip(ids, curve[::-1][np.linspace(0, len(curve) - 1, 9).round().astype(int)], strict=True))
-    for ids, curve in ((BROW_TOP[side], eye.brow_top), (BROW_LOW[side], eye.brow_low)):
-        places = np.linspace(0.06, 0.98, 5) * (len(curve) - 1)
-        found.update(zip(ids, curve[::-1][places.round().astype(int)], strict=True))
+    for brow_ids, curve in ((BROW_TOP[side], eye.brow_top), (BROW_LOW[side], eye.brow_low)):
+        places = np.array(_BROW_SHARE) * (len(curve) - 1)
+        found.update(zip(brow_ids, curve[::-1][places.round().astype(int)], strict=True))
     x, y = eye.iris
     r = eye.radius
     ring = ((x, y), (x + r, y), (x, y - r), (x - r, y), (x, y + r))
@@ -66,9 +67,14 @@ def _eye_points(eye: Eye, side: int) -> dict[int, Array]:
 
 def _nose_points() -> dict[int, Array]:
     """The ridge, the tip, the base and the wings, on the middle line or symmetric about it."""
-    ridge = {168: 226.0, 6: 240.0, 197: 254.0, 195: 267.0, 5: 277.0, 4: NOSE_TIP_Y - 1, 1: NOSE_TIP_Y + 4, 2: NOSE_BASE_Y}
+    ridge = {168: 232.0, 6: 244.5, 197: 256.5, 195: 267.0, 5: 277.0}
+    ridge |= {4: NOSE_TIP_Y + 1, 1: NOSE_TIP_Y + 8, 2: NOSE_BASE_Y + 1}
     found = {index: np.array((CENTRE_X, y)) for index, y in ridge.items()}
-    wings = {(48, 278): (NOSE_HALF_WIDTH - 0.8, 294.5), (64, 294): (NOSE_HALF_WIDTH - 1.6, 298.5), (98, 327): (12.0, 301.5)}
+    wings = {
+        (48, 278): (NOSE_HALF_WIDTH + 1.6, 294.0),
+        (64, 294): (NOSE_HALF_WIDTH + 1.4, 297.5),
+        (98, 327): (NOSE_HALF_WIDTH - 1.6, 302.0),
+    }
     for (left, right), (dx, y) in wings.items():
         found[left], found[right] = np.array((CENTRE_X - dx, y)), np.array((CENTRE_X + dx, y))
     return found
@@ -104,7 +110,7 @@ def build_landmarks(face: Face, template_path: Path) -> Array:
         exact |= _eye_points(eye, side)
     ids = [index for index in exact if index not in INNER_LOWER[1:-1] and index < 468]
     warp = ThinPlate(layout[ids, :2], np.array([exact[index] for index in ids]))
-    height = float(face.oval[:, 1].max() - face.oval[:, 1].min())
+    height = float(np.ptp(face.oval[:, 1]))
     points = np.hstack([warp(layout[:, :2]), layout[:, 2:] * height])
     for index, point in exact.items():
         points[index, :2] = point

@@ -77,7 +77,7 @@ def shade(
         soft_facing = np.clip((facing + _WRAP[k]) / (1 + _WRAP[k]), 0, 1) ** 1.5
         ambient = _SKY_COLOUR[k] * up + _GROUND_COLOUR[k] * (1 - up) + _FILL_COLOUR[k] * fill
         light = _KEY_COLOUR[k] * soft_facing * lit ** (0.75 if k == 0 else 1.0)
-        light += ambient * occlusion ** (0.7 if k == 0 else 1.0)
+        light += ambient * occlusion ** (0.55 if k == 0 else 1.0)
         out[..., k] = albedo[..., k] * grid.blur(np.asarray(light, np.float32), _SCATTER[k])
     middle = np.asarray(KEY, np.float32) / np.linalg.norm(KEY) + np.array((0, 0, 1), np.float32)
     shine = np.clip(_dot(normal, tuple(middle.tolist())), 0, 1)

@@ -49,8 +49,10 @@ def lit(points: Array, colour: Array, tilt: float, dim: float | Array, gleam: fl
     sine = np.sqrt(np.maximum(1 - np.clip(along @ middle + tilt, -1, 1) ** 2, 0))
     crown = np.clip(1.2 - 1.6 * np.maximum(v, 0), 0, 1)
     shine = (0.36 * sine**70 + 0.19 * sine**10) * np.clip(facing + 0.20, 0, 1) * gleam * crown
-    shine = shine + 0.34 * np.clip(turn - 1.1, 0, 1) * np.clip(facing + 0.35, 0, 1)
+    shine = shine + 0.24 * np.clip(turn - 1.1, 0, 1) * np.clip(facing + 0.35, 0, 1)
     rim = np.clip(u - 0.78, 0, 1) * 1.9 * np.clip(1.2 - low, 0, 1)
+    # The lengths are a little lighter and warmer than the roots.
+    colour = colour * (1 + np.clip((points[:, 1] - 270) / 190, 0, 1)[:, None] * (0.42, 0.36, 0.26))
     shade = np.broadcast_to(np.asarray(dim, np.float64), (len(points),))
     colours = (colour * body[:, None] + _SHINE * (shine + 0.34 * rim)[:, None]) * shade[:, None]
     picked = np.clip(colours[_stops(len(points))], 0, 255).astype(int)

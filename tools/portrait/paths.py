@@ -57,6 +57,11 @@ def mirror(points: npt.ArrayLike) -> Array:
     return flipped
 
 
+def beside(side: int, *points: tuple[float, float]) -> Array:
+    """Place (distance from the middle line, y) points on the viewer's left (-1) or right (1) side."""
+    return np.array([(CENTRE_X + side * distance, y) for distance, y in points])
+
+
 @dataclass(frozen=True)
 class Grid:
     """The supersampled raster: ``scale`` samples per finished pixel, fields of shape (512*scale,)*2."""
@@ -74,10 +79,10 @@ class Grid:
 
     def mask(self, polygon: npt.ArrayLike) -> Field:
         """Rasterise a closed polygon (n, 2) with soft edges to values in 0..1."""
-        canvas = np.zeros((self.side, self.side), np.uint8)
+        canvas: npt.NDArray[np.uint8] = np.zeros((self.side, self.side), np.uint8)
         raster = (np.asarray(polygon, dtype=np.float64) + 0.5) * self.scale - 0.5
         cv2.fillPoly(canvas, [np.round(raster * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        return canvas.astype(np.float32) / 255
+        return np.asarray(canvas / np.float32(255), np.float32)
 
     def blur(self, field: Field, sigma: float) -> Field:
         """Gaussian blur with ``sigma`` in picture pixels; wide ones run on a reduced raster."""

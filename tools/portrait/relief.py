@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from face import CENTRE_X, NOSE_BASE_Y, NOSE_HALF_WIDTH, NOSE_TIP_Y, Face, half
+from face import NOSE_HALF_WIDTH, NOSE_TIP_Y, Face, half
 from landmarks import INNER_LOWER
-from paths import SIZE, Array, Field, Grid, mirror, smoothstep
+from paths import CENTRE_X, SIZE, Array, Field, Grid, beside, mirror, smoothstep
 from plate import ThinPlate
 
 _STEP = 4
@@ -25,13 +25,13 @@ def _landmark_surface(grid: Grid, landmarks: Array) -> Field:
     fit = ThinPlate(landmarks[ids, :2], -landmarks[ids, 2:], smoothing=1.5e-3)
     line = np.arange(0, SIZE + _STEP, _STEP, dtype=np.float64)
     gx, gy = np.meshgrid(line, line)
-    coarse = fit(np.stack([gx.ravel(), gy.ravel()], axis=1)).reshape(gx.shape).astype(np.float32)
-    coarse = cv2.GaussianBlur(coarse, (0, 0), 1.6)
-    scale = grid.scale * _STEP
-    shift = (scale - 1) / 2 + 0.5 * (grid.scale - 1) - (scale - 1) / 2
+    values = fit(np.stack([gx.ravel(), gy.ravel()], axis=1)).reshape(gx.shape)
+    coarse = cv2.GaussianBlur(values.astype(np.float32), (0, 0), 1.6)
+    # Picture coordinate c lies at raster coordinate scale * (c + 0.5) - 0.5.
+    scale, shift = grid.scale * _STEP, 0.5 * (grid.scale - 1)
     to_fine = np.array([[scale, 0, shift], [0, scale, shift]], np.float32)
     fine = cv2.warpAffine(coarse, to_fine, (grid.side,) * 2, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return grid.blur(np.asarray(fine, np.float32), 2.0)
+    return grid.blur(np.asarray(fine, np.float32), 3.2)
 
 
 def _nose(grid: Grid) -> Field:
@@ -46,9 +46,9 @@ def _nose(grid: Grid) -> Field:
     out = grid.blur(np.asarray(out, np.float32), 1.3)
     out += 3.6 * grid.blob(CENTRE_X, NOSE_TIP_Y + 3.5, 7.0, 5.8)
     for side in (-1, 1):
-        out += 5.6 * grid.blob(CENTRE_X + side * 12.4, 295.0, 4.6, 4.9, side * 10)
+        out += 5.6 * grid.blob(CENTRE_X + side * 11.4, 295.2, 4.3, 4.8, side * 10)
         out -= 1.1 * grid.blob(CENTRE_X + side * 8.2, 290.5, 2.2, 4.2, side * 24)
-        out -= 2.4 * grid.blob(CENTRE_X + side * (NOSE_HALF_WIDTH + 1.0), 293.0, 2.0, 5.2, side * -16)
+        out -= 2.4 * grid.blob(CENTRE_X + side * (NOSE_HALF_WIDTH + 0.4), 293.0, 2.0, 5.2, side * -16)
         out -= 4.2 * grid.blob(CENTRE_X + side * 7.9, 300.6, 3.2, 1.5, side * 14)
     return np.asarray(out, np.float32)
 
@@ -60,10 +60,10 @@ def _lips(grid: Grid, face: Face) -> Field:
     out += 1.1 * grid.blob(CENTRE_X, 328.5, 4.0, 3.0)
     for side in (-1, 1):
         out += 1.5 * grid.blob(CENTRE_X + side * 10, 339, 7.5, 3.6)
-        out -= 2.2 * grid.blob(CENTRE_X + side * 39.6, 326.2, 3.0, 3.2)
-        fold = [(CENTRE_X + side * dx, y) for dx, y in ((20, 298), (29, 309), (38, 320), (43, 331))]
+        out -= 1.5 * grid.blob(CENTRE_X + side * 40.0, 326.2, 3.6, 4.0)
+        fold = beside(side, (20, 298), (29, 309), (38, 320), (43, 331))
         out -= 0.9 * grid.line(fold, 4.0, 2.6)
-        out += 1.0 * grid.line([(CENTRE_X + side * 4.4, 305), (CENTRE_X + side * 6.4, 321)], 3.0, 1.3)
+        out += 1.0 * grid.line(beside(side, (4.4, 305), (6.4, 321)), 3.0, 1.3)
     out -= 3.1 * grid.line(face.seam, 2.0, 1.1)
     out -= 1.4 * grid.line([(CENTRE_X, 304), (CENTRE_X, 322)], 4.5, 1.8)
     out -= 4.2 * grid.blob(CENTRE_X, 354, 20, 5.0)
@@ -88,7 +88,7 @@ def _eyes(grid: Grid, face: Face) -> Field:
 
 def face_relief(grid: Grid, face: Face, landmarks: Array) -> Field:
     """Return the height of the face; it rolls away toward the jaw line."""
-    inside = grid.mask(face.oval)
+    inside = grid.mask(face.skin)
     base = _landmark_surface(grid, landmarks)
     edge = grid.blur(inside, 9.0)
     _, y = grid.axes()
@@ -110,10 +110,8 @@ def neck_relief(grid: Grid) -> Field:
     across = np.clip(np.abs(x - CENTRE_X) / width, 0, 1)
     out = 46 * np.sqrt(np.maximum(1 - across**2.2, 0.0)) + 0.10 * (y - 400)
     for side in (-1, 1):
-        out += 3.4 * grid.line(
-            [(CENTRE_X + side * 47, 372), (CENTRE_X + side * 34, 415), (CENTRE_X + side * 10, 462)], 9, 4.5
-        )
-        out += 3.0 * grid.line([(CENTRE_X + side * 12, 466), (CENTRE_X + side * 50, 460), (CENTRE_X + side * 110, 458)], 7, 3.0)
+        out += 3.4 * grid.line(beside(side, (47, 372), (34, 415), (10, 462)), 9, 4.5)
+        out += 3.0 * grid.line(beside(side, (12, 466), (50, 460), (110, 458)), 7, 3.0)
     out -= 5.0 * grid.blob(CENTRE_X, 468, 7, 9)
     out += 2.0 * grid.blob(CENTRE_X, 424, 9, 20)
     return grid.blur(np.asarray(out, np.float32), 1.5)
@@ -127,11 +125,10 @@ def ear_outline(right: bool) -> Array:
 def ear_relief(grid: Grid, right: bool) -> Field:
     """Return the height of one ear: outer rim, inner fold, bowl and lobe."""
     side = 1 if right else -1
-    at = lambda *pts: [(CENTRE_X + side * dx, y) for dx, y in pts]  # noqa: E731
     out = 9.0 * grid.soft(ear_outline(right), 3.0)
-    out += 5.5 * grid.line(at((91, 229), (99, 222.5), (104.3, 232), (103, 250), (99.5, 266)), 4.2, 1.2)
-    out -= 6.0 * grid.line(at((96, 232), (100.0, 240), (98, 256), (94.5, 264)), 5.0, 1.8)
-    out += 3.0 * grid.line(at((95.5, 236), (97.2, 248), (95, 260)), 3.0, 1.2)
+    out += 5.5 * grid.line(beside(side, (91, 229), (99, 222.5), (104.3, 232), (103, 250), (99.5, 266)), 4.2, 1.2)
+    out -= 6.0 * grid.line(beside(side, (96, 232), (100.0, 240), (98, 256), (94.5, 264)), 5.0, 1.8)
+    out += 3.0 * grid.line(beside(side, (95.5, 236), (97.2, 248), (95, 260)), 3.0, 1.2)
     out -= 4.0 * grid.blob(CENTRE_X + side * 92.5, 254, 2.6, 6.5)
     out += 3.0 * grid.blob(CENTRE_X + side * 95, 279, 4.0, 5.0)
     return np.asarray(out, np.float32)

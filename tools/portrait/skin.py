@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from face import CENTRE_X, Face
+from face import Face
 from ink import Ink, radial
 from light import hex_rgb, shade, to_linear
-from paths import Array, Field, Grid, at_x, smoothstep, spline
+from paths import CENTRE_X, Array, Field, Grid, at_x, beside, smoothstep, spline
 from relief import ear_outline, ear_relief, face_relief, neck_outline, neck_relief
 
 _SKIN = "#eab99b"
@@ -46,6 +46,16 @@ def _lip_colour(grid: Grid, face: Face, base: Field) -> Field:
     return _tint(base, grid.soft(face.lips, 1.2) * ends, "#a8604f", 0.45)
 
 
+def _freckle(grid: Grid, base: Field, rng: np.random.Generator) -> Field:
+    """A few very faint freckles over nose and cheeks."""
+    spots = Ink(grid)
+    for _ in range(130):
+        x, y = CENTRE_X + rng.normal(0, 36), 273 + rng.normal(0, 10)
+        size, strength = rng.uniform(0.35, 0.8), rng.uniform(0.05, 0.17)
+        spots.disc((float(x), float(y)), float(size), None, "#000000", float(strength), 0.3)
+    return _tint(base, spots.pixels()[..., 3], "#9c5c44", 1.0)
+
+
 def face_albedo(grid: Grid, face: Face, rng: np.random.Generator) -> Field:
     """Return the linear colour of the face without light: blush, warm nose, lips."""
     base = _plain(grid, rng)
@@ -60,7 +70,9 @@ def face_albedo(grid: Grid, face: Face, rng: np.random.Generator) -> Field:
     for eye in face.eyes:
         base = _tint(base, grid.soft(eye.outline, 2.4), "#b0685a", 0.16)
         base = _tint(base, grid.soft(np.vstack([eye.crease + (0, -2), eye.upper[::-1]]), 2.6), "#cf927b", 0.22)
-    return _lip_colour(grid, face, base)
+        hollow = np.vstack([eye.brow_low + (0, 5), eye.crease[::-1] + (0, -1)])
+        base = _tint(base, grid.soft(hollow, 4.0), "#f7d2b8", 0.50 if eye.right else 0.32)
+    return _lip_colour(grid, face, _freckle(grid, base, rng))
 
 
 def _occlusion(grid: Grid, height: Field, face: Face) -> Field:
@@ -80,7 +92,8 @@ def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
     lit *= 1 - 0.50 * grid.soft(hair_edge, 6.0)
     nose = [(258, 286), (268, 289), (275, 294), (278, 302), (270, 308), (258, 307), (249, 303)]
     lit *= 1 - 0.34 * grid.soft(nose, 3.2)
-    under = np.vstack([at_x(face.lower_lip, np.linspace(232, 284, 20)) + (0.8, 0), [(276, 352), (258, 355), (240, 351)]])
+    edge = at_x(face.lower_lip, np.linspace(232, 284, 20)) + (0.8, 0)
+    under = np.vstack([edge, [(276, 352), (258, 355), (240, 351)]])
     lit *= 1 - 0.34 * grid.soft(under, 2.8)
     upper = np.vstack([face.upper_lip + (0, 3), face.seam[::-1] + (0, 1.5)])
     lit *= 1 - 0.30 * grid.soft(upper, 1.6)
@@ -90,7 +103,6 @@ def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
 
 
 def _neck_layer(grid: Grid, face: Face, rng: np.random.Generator) -> tuple[Field, Field]:
-    _, y = grid.axes()
     chin = face.oval + (6, 28)
     lit = 1 - 0.94 * grid.soft(chin, 6.0)
     ambient = 1 - 0.72 * grid.soft(face.oval + (1, 14), 8.0)
@@ -124,7 +136,7 @@ def draw_skin(
     colour = shade(
         grid, height, face_albedo(grid, face, rng), _occlusion(grid, height, face), gloss, _cast(grid, face, hair_edge)
     )
-    mask = grid.blur(grid.mask(face.oval), 0.5)[..., None]
+    mask = grid.blur(grid.mask(face.skin), 0.5)[..., None]
     return np.asarray(out * (1 - mask) + colour * mask, np.float32)
 
 
@@ -136,8 +148,8 @@ def draw_jewels(grid: Grid) -> Ink:
         ink.disc((x + 0.4, y + 0.9), 2.5, None, "#5a2a1c", 0.45, 1.0)
         ink.disc((x, y), 2.15, None, shader=radial((x - 0.7, y - 0.8), 2.9, [
             (0.0, "#fffdf8"), (0.35, "#efe3d2"), (0.8, "#b99f86"), (1.0, "#8a6d58")]))  # fmt: skip
-    chain = [(CENTRE_X + dx, y) for dx, y in ((-47, 434), (-36, 449), (-20, 463), (0, 469.5), (20, 463), (36, 449), (47, 434))]
-    ink.stroke(np.asarray(chain) + (0.3, 0.9), (0.6, 0.9, 0.9, 0.9, 0.6), "#6a3522", 0.40, 0.5, 80)
+    chain = beside(1, (-47, 434), (-36, 449), (-20, 463), (0, 469.5), (20, 463), (36, 449), (47, 434))
+    ink.stroke(chain + (0.3, 0.9), (0.6, 0.9, 0.9, 0.9, 0.6), "#6a3522", 0.40, 0.5, 80)
     ink.stroke(chain, (0.4, 0.62, 0.66, 0.62, 0.4), "#c99a55", 0.95, 0.0, 80)
     curve = spline(chain, 90)
     for k in range(1, 89):
