@@ -47,7 +47,8 @@ player.addEventListener("frame", () => $("frame").classList.add("seen"), { once:
 
 player.addEventListener("error", ({ detail }) => {
   if (!detail.fatal) {
-    tell(detail);
+    // A decoder that starts again is back within a second: no news, unless it keeps happening.
+    if (detail.code !== "decoder" || player.stats.decoderRestarts > 3) tell(detail);
     return;
   }
   stopMicrophone();

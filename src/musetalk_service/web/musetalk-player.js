@@ -28,6 +28,7 @@ import * as wire from "./wire.js";
 // Audio waiting at the server; its limit is 60 s by default, more is sent as this plays.
 const MAX_BACKLOG_MS = 30_000;
 const MAX_SOCKET_BACKLOG = 1 << 20;
+const DECODER_HINT = "Close other programs or tabs that use this computer's processor.";
 const PIPELINE_MS = 200; // video rendered ahead at the server
 
 export class MuseTalkPlayer extends EventTarget {
@@ -272,7 +273,7 @@ export class MuseTalkPlayer extends EventTarget {
   #decoderLost(error) {
     this.stats.decoderRestarts += 1;
     this.#pending.clear();
-    this.#fail({ code: "decoder", message: `The video decoder started again: ${error.message}`, fatal: false });
+    this.#fail({ code: "decoder", message: `The video stuttered: ${error.message}.`, hint: DECODER_HINT, fatal: false });
   }
 
   #drawn(frame) {
