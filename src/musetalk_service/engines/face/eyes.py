@@ -32,7 +32,7 @@ class _Lids:
     lid: NDArray[np.float32]
     """(h, w, 3) upper lid with lashes, multiplied by its coverage."""
     open_share: NDArray[np.float32]
-    """(h, w, 1) how much of the pixels below is seen."""
+    """(h, w, 1) how much of the pixels below is seen, and in what light."""
     below_x: Flow
     below_y: Flow
     """Where the pixels below come from: the lower lid comes up a little."""
@@ -186,7 +186,12 @@ def _prepare(portrait: Picture, face: Face, eye: EyeIndices) -> _Eye:
         )
         rise = (lower - lower_to) * np.clip(1.0 - (rows - lower_to) / (0.25 * width), 0.0, 1.0)
         below = np.where(rows > lower_to, rows + rise, rows) - top
-        levels.append(_Lids(np.clip(lid, 0, 255) * cover, 1.0 - cover, across, below.astype(np.float32)))
+        # The lid's shadow on the eyeball, deeper as it comes down.
+        depth = np.clip(1.0 - (rows - upper_to) / (0.14 * width), 0.0, 1.0)
+        depth *= np.clip((lower_to - rows) / (0.04 * width), 0.0, 1.0) * np.clip(gap / (0.2 * gap.max()), 0.0, 1.0)
+        light = 1.0 - 0.35 * min(closure / 0.4, 1.0) * depth
+        seen = (1.0 - cover) * light.astype(np.float32)[..., None]
+        levels.append(_Lids(np.clip(lid, 0, 255) * cover, seen, across, below.astype(np.float32)))
     box = Box(left, top, right, bottom)
     height = bottom - top
     edge_x = np.minimum(columns - left + 1, right - columns)

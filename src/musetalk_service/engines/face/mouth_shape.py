@@ -173,7 +173,7 @@ class MouthShaper:
         apart = 1.0 - m.press
         tuck = m.tuck * (1.0 - 0.7 * m.press)
         # A wide open or rounded mouth has little lip left to raise or drop.
-        spare = apart * (1.0 - 0.5 * m.jaw) * (1.0 - 0.4 * m.round)
+        spare = apart * (1.0 - 0.5 * m.jaw) * (1.0 - 0.6 * m.round)
         jaw = self._jaw * m.jaw * (1.0 - 0.15 * m.round)
         lip_jaw = jaw * apart
 

@@ -158,6 +158,30 @@ def test_head_turns_the_way_the_pose_says(renderer: FaceRenderer, portrait: Pict
     assert pupil(clockwise, landmarks, 0)[1] < pupil(clockwise, landmarks, 1)[1] - 1.0
 
 
+@pytest.mark.parametrize("mouth", [VISEMES["aa"], VISEMES["i"]], ids=["aa", "i"])
+def test_mouth_and_eyes_ride_on_the_head(renderer: FaceRenderer, landmarks: Points, mouth: Mouth) -> None:
+    still = renderer.render(Pose(blink=0.7, gaze_x=0.2, smile=0.5), mouth).astype(int)
+    moved = renderer.render(Pose(blink=0.7, gaze_x=0.2, smile=0.5, shift_x=4.0, shift_y=-3.0), mouth).astype(int)
+    left, right = int(landmarks[33, 0]), int(landmarks[263, 0])
+    top, bottom = int(landmarks[105, 1]), int(landmarks[17, 1])
+    difference = moved[top - 3 : bottom - 3, left + 4 : right + 4] - still[top:bottom, left:right]
+    assert np.abs(difference).mean() < 0.7
+    assert np.percentile(np.abs(difference), 99.5) < 12
+
+
+def test_teeth_turn_with_the_head(renderer: FaceRenderer, landmarks: Points) -> None:
+    """The line between lips and teeth is as slanted as the head."""
+    tilted = renderer.render(Pose(roll=6.0), Mouth(jaw=0.5, teeth_upper=1.0, wide=0.5))
+    matrix = cv2.getRotationMatrix2D((float(landmarks[152, 0]), float(landmarks[152, 1])), 6.0, 1.0)
+    upright = cv2.warpAffine(tilted, matrix, (512, 512), flags=cv2.INTER_CUBIC)
+    still = renderer.render(NEUTRAL, Mouth(jaw=0.5, teeth_upper=1.0, wide=0.5))
+    left, right = landmarks[[61, 291], 0].astype(int)
+    top, bottom = int(landmarks[61, 1]) - 8, int(landmarks[61, 1]) + 22
+    area = upright[top - 12 : bottom + 12, left - 12 : right + 12]
+    match = cv2.matchTemplate(area, still[top:bottom, left:right], cv2.TM_CCOEFF_NORMED)
+    assert match.max() > 0.95
+
+
 def test_breath_moves_the_shoulders_only(renderer: FaceRenderer, portrait: Picture, landmarks: Points) -> None:
     changed = (renderer.render(Pose(breath=1.5), REST) != portrait).any(axis=2)
     assert changed[-40:].mean() > 0.2
