@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from ink import Ink
 from light import hex_rgb, shade, to_linear
 from paths import CENTRE_X, Array, Field, Grid, beside, mirror, spline
 
@@ -46,6 +47,17 @@ def _paint(
     return np.asarray(below * (1 - mask[..., None]) + lit * mask[..., None], np.float32)
 
 
+def _stitch(grid: Grid, lapels: list[Array]) -> Ink:
+    """The fine seam along each lapel's edge and the light that catches the fold."""
+    ink = Ink(grid)
+    for lapel in lapels:
+        inward = lapel + 0.045 * (lapel.mean(axis=0) - lapel)
+        ink.stroke(inward[8:70], (0.2, 0.5, 0.5, 0.2), "#1b303d", 0.45, 0.2, 80)
+        ink.stroke(lapel[8:70], (0.2, 0.6, 0.6, 0.2), "#86a4b4", 0.40, 0.3, 80)
+        ink.stroke(lapel[118:], (0.2, 0.8, 0.8, 0.2), "#7f9dae", 0.35, 0.5, 60)
+    return ink
+
+
 def draw_clothes(grid: Grid, rng: np.random.Generator, below: Field) -> Field:
     """Paint blouse, then blazer and lapels, over ``below`` (n, n, 3) sRGB."""
     x, y = grid.axes()
@@ -84,4 +96,4 @@ def draw_clothes(grid: Grid, rng: np.random.Generator, below: Field) -> Field:
         mask = grid.mask(lapel)
         height = chest + 3.0 * grid.soft(lapel, 1.2) + 4.0 * grid.soft(lapel, 6.0)
         out = _paint(grid, out, mask, np.asarray(height, np.float32), "#385669", ones, rng)
-    return out
+    return _stitch(grid, lapels).over(out)

@@ -52,7 +52,7 @@ def lit(points: Array, colour: Array, tilt: float, dim: float | Array, gleam: fl
     shine = shine + 0.24 * np.clip(turn - 1.1, 0, 1) * np.clip(facing + 0.35, 0, 1)
     rim = np.clip(u - 0.78, 0, 1) * 1.9 * np.clip(1.2 - low, 0, 1)
     # The lengths are a little lighter and warmer than the roots.
-    colour = colour * (1 + np.clip((points[:, 1] - 270) / 190, 0, 1)[:, None] * (0.42, 0.36, 0.26))
+    colour = colour * (1 + np.clip((points[:, 1] - 270) / 190, 0, 1)[:, None] * (0.34, 0.31, 0.26))
     shade = np.broadcast_to(np.asarray(dim, np.float64), (len(points),))
     colours = (colour * body[:, None] + _SHINE * (shine + 0.34 * rim)[:, None]) * shade[:, None]
     picked = np.clip(colours[_stops(len(points))], 0, 255).astype(int)
