@@ -23,6 +23,7 @@ from musetalk_service.handlers import openapi
 from musetalk_service.handlers.connection_handler import ConnectionHandler
 from musetalk_service.handlers.http_handler import HttpHandler, answer_service_error
 from musetalk_service.handlers.message_handler import MessageHandler
+from musetalk_service.handlers.websocket_protocol import LiveWebSocketProtocol
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
@@ -173,7 +174,7 @@ def serve(settings: Settings) -> None:
         create_app(settings, front),
         host=settings.host,
         port=settings.port,
-        ws="websockets-sansio",
+        ws=LiveWebSocketProtocol,
         ws_per_message_deflate=False,  # H.264 does not compress further; deflate costs ten times the send
         ws_max_size=4 * settings.max_message_bytes,  # a typed error up to here, close code 1009 beyond
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),

@@ -18,6 +18,7 @@ from musetalk_service.errors import (
     ServiceError,
 )
 from musetalk_service.handlers.message_handler import MessageHandler
+from musetalk_service.handlers.websocket_protocol import drained
 from musetalk_service.models import messages as wire
 from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.session import State
@@ -106,9 +107,11 @@ class ConnectionHandler:
         return self._sessions.admit(user_id)
 
     async def _write(self, socket: WebSocket, live: LiveSession) -> None:
+        room = drained(socket)
         with contextlib.suppress(*_GONE):
             while (text := await live.outbox.next()) is not None:
                 await socket.send_text(text)
+                await room()
             await socket.close(_CLOSE_CODES.get(live.close_reason or "error", 1011))
 
     async def _read(self, socket: WebSocket, live: LiveSession) -> None:

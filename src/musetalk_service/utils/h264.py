@@ -19,7 +19,7 @@ _NAL = re.compile(rb"\x00\x00\x01")
 def nal_units(access_unit: bytes) -> Iterator[bytes]:
     """The NAL units of an Annex-B access unit, start codes removed."""
     starts = [match.end() for match in _NAL.finditer(access_unit)]
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
+    for start, following in zip(starts, [*starts[1:], None], strict=False):
         end = len(access_unit) if following is None else following - 3
         yield access_unit[start:end].rstrip(b"\x00") if following is not None else access_unit[start:end]
 

@@ -1,0 +1,48 @@
+"""The WebSocket transport, tuned for a live stream: what waits, waits where it can still be dropped.
+
+Left alone, the kernel takes megabytes from a client that does not read, and seconds of old frames
+with them. Here little is buffered below the outbox, which then knows how far behind a client is.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from starlette.websockets import WebSocket
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+_UNSENT_BYTES = 16_384
+"""Bytes the kernel keeps unsent, and as many in the transport: about four frames."""
+_STATE_KEY = "websocket_drained"
+
+
+class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, with small buffers and a way for the application to wait for room."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            with contextlib.suppress(OSError):  # not a TCP socket
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+
+    def handle_connect(self, event: Request) -> None:
+        # The scope is made from app_state, one connection a protocol object.
+        self.app_state = {**self.app_state, _STATE_KEY: self.writable.wait}
+        super().handle_connect(event)
+
+
+async def _at_once() -> None:
+    """For transports that have no such buffer: tests, other servers."""
+
+
+def drained(websocket: WebSocket) -> Callable[[], Awaitable[object]]:
+    """A function that waits until the transport has room again."""
+    state = websocket.scope.get("state") or {}
+    wait: Callable[[], Awaitable[object]] = state.get(_STATE_KEY, _at_once)
+    return wait
