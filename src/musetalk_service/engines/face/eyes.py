@@ -58,6 +58,12 @@ class _Eye:
     opening: NDArray[np.float32]
     """(h, w) 1 between the lids, of the iris's box."""
 
+    @property
+    def opening_box(self) -> Box:
+        """The iris's box in the portrait."""
+        left, top = self.box.left, self.box.top
+        return Box(left + self.iris.left, top + self.iris.top, left + self.iris.right, top + self.iris.bottom)
+
     def draw(self, gaze_x: float, gaze_y: float, level: int) -> Picture:
         """The eye with its iris shifted and its lids closed to a level."""
         picture: Picture = self.picture.copy()
@@ -98,31 +104,30 @@ class Eyes:
         level = round(min(max(closure, 0.0), 1.0) * _LEVELS)
         if not (gaze_x or gaze_y or level):
             return
-        for eye in self._eyes:
-            patch, cover, box = eye.draw(gaze_x, gaze_y, level), eye.rim, eye.box
-            if not level:  # only what lies between the lids has changed
+        # Only what lies between the lids changes while they are open.
+        boxes = [eye.box if level else eye.opening_box for eye in self._eyes]
+        targets = boxes if shift is None else _destinations(boxes, shift)
+        for eye, box, target in zip(self._eyes, boxes, targets, strict=True):
+            patch, cover = eye.draw(gaze_x, gaze_y, level), eye.rim
+            if not level:
                 patch, cover = patch[eye.iris.pixels], eye.opening
-                left, top = eye.box.left, eye.box.top
-                box = Box(left + eye.iris.left, top + eye.iris.top, left + eye.iris.right, top + eye.iris.bottom)
             if shift is not None:
-                patch, cover, box = _moved(patch, cover, box, shift)
-            area = picture[box.pixels]
+                x = 0.5 * shift.x[target.pixels] - np.float32(box.left)
+                y = 0.5 * shift.y[target.pixels] - np.float32(box.top)
+                patch = cast(Picture, cv2.remap(patch, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+                cover = cast(NDArray[np.float32], cv2.remap(cover, x, y, cv2.INTER_LINEAR))
+            area = picture[target.pixels]
             area[:] = _mix(area, patch, cover)
 
 
-def _moved(
-    patch: Picture, cover: NDArray[np.float32], box: Box, shift: HeadShift
-) -> tuple[Picture, NDArray[np.float32], Box]:
-    """A patch of the still picture, carried along by the head."""
-    corners = shift.move(box.corners())
-    left, top = np.floor(corners.min(axis=0)).astype(int).tolist()
-    right, bottom = np.ceil(corners.max(axis=0)).astype(int).tolist()
-    to = Box(left, top, right + 1, bottom + 1).clipped()
-    x = 0.5 * shift.x[to.pixels] - np.float32(box.left)
-    y = 0.5 * shift.y[to.pixels] - np.float32(box.top)
-    seen = cv2.remap(patch, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    weight = cv2.remap(cover, x, y, cv2.INTER_LINEAR)
-    return cast(Picture, seen), cast(NDArray[np.float32], weight), to
+def _destinations(boxes: list[Box], shift: HeadShift) -> list[Box]:
+    """Boxes around where the head takes boxes."""
+    corners = shift.move(np.vstack([box.corners() for box in boxes])).reshape(len(boxes), 4, 2)
+    low = np.floor(corners.min(axis=1)).astype(int).tolist()
+    high = np.ceil(corners.max(axis=1)).astype(int).tolist()
+    return [
+        Box(left, top, right + 1, bottom + 1).clipped() for (left, top), (right, bottom) in zip(low, high, strict=True)
+    ]
 
 
 def _mix(below: Picture, above: Picture, cover: NDArray[np.float32]) -> Picture:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
-from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import LipShape
@@ -43,16 +42,11 @@ class _Place(NamedTuple):
         return _Place(self.x - distance * math.sin(self.angle), self.y + distance * math.cos(self.angle), self.angle)
 
 
-def _angle(curve: FloatArray) -> float:
-    return math.atan2(curve[-1, 1] - curve[0, 1], curve[-1, 0] - curve[0, 0])
-
-
 class InnerMouth:
     """Paints the opening between the lips of one portrait."""
 
     def __init__(self, portrait: Picture, face: Face, closed: ClosedMouth, centre: tuple[float, float]) -> None:
         self._width = face.mouth_width
-        self._centre = centre
         skin = _median_colour(portrait, face.points[list(_SKIN_SPOTS)], 5)
         lip = _median_colour(portrait, face.points[list(_LIP_SPOTS)], 2)
         luma = float(skin @ np.array([0.114, 0.587, 0.299]))
@@ -70,25 +64,18 @@ class InnerMouth:
         self._painted_seam = closed.is_open  # a mouth that was open has no dark line when shut
         self._slant = _light_slant(portrait, face)
 
-    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth, shift: HeadShift | None = None) -> None:
+    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth) -> None:
         """Draw the opening into a picture whose lips are already in place.
 
         Args:
             picture: (512, 512, 3) BGR, changed in place.
-            shape: where the lips are on the still head.
+            shape: where the lips are.
             mouth: the channels for teeth, tongue and rounding.
-            shift: how the head moves.
         """
         gap = shape.gap
         if gap <= _FIRST_GAP and not self._painted_seam:
             return
         upper, lower = shape.upper, shape.lower
-        place = _Place(*self._centre, 0.0)
-        if shift is not None:
-            turned = _angle(upper)
-            upper, lower = shift.move(upper), shift.move(lower)
-            x, y = shift.move(np.array([self._centre]))[0]
-            place = _Place(float(x), float(y), _angle(upper) - turned)
         left = max(int(min(upper[:, 0].min(), lower[:, 0].min())) - _MARGIN, 0)
         right = min(int(max(upper[:, 0].max(), lower[:, 0].max())) + _MARGIN + 1, picture.shape[1])
         top = max(int(upper[:, 1].min()) - _MARGIN, 0)
@@ -97,7 +84,7 @@ class InnerMouth:
         painted = area.astype(np.float32)
         corner = np.array([left, top], dtype=np.float64)
         upper, lower = upper - corner, lower - corner
-        place = place._replace(x=place.x - left, y=place.y - top)
+        place = _Place(shape.centre[0] - left, shape.centre[1] - top, shape.angle)
         if gap > _FIRST_GAP:
             mask = _opening(upper, lower, area.shape[1], area.shape[0])
             mask *= min((gap - _FIRST_GAP) / 1.5, 1.0)

@@ -54,6 +54,10 @@ class LipShape:
     """(33, 2) upper edge of the lower lip, never above `upper`."""
     jaw_drop: float
     """How far the lower teeth went down."""
+    centre: tuple[float, float]
+    """Where the middle of the shut lips is on the skull."""
+    angle: float = 0.0
+    """How far the head has turned the mouth, clockwise in radians."""
 
     @property
     def gap(self) -> float:
@@ -224,4 +228,5 @@ class MouthShaper:
             upper=upper,
             lower=lower,
             jaw_drop=gain * lip_jaw,
+            centre=self.centre,
         )

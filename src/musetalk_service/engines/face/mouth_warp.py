@@ -5,6 +5,8 @@ lower one the lower lip. Where the lips part, the layers come apart, and the pic
 one to the other along the seam. Flows are blended there, never colours, so nothing shows twice.
 """
 
+import math
+from dataclasses import replace
 from typing import Final, NamedTuple, cast
 
 import cv2
@@ -58,6 +60,19 @@ class WarpMaps(NamedTuple):
     """(height, width)."""
 
 
+def carry(shape: LipShape, shift: HeadShift) -> LipShape:
+    """The lips where the head takes them."""
+    count = len(shape.upper)
+    moved = shift.move(np.vstack([shape.upper, shape.lower, [shape.centre]]))
+    upper, lower, centre = moved[:count], moved[count:-1], moved[-1]
+    angle = _slant(upper) - _slant(shape.upper)
+    return replace(shape, upper=upper, lower=lower, centre=(float(centre[0]), float(centre[1])), angle=angle)
+
+
+def _slant(curve: FloatArray) -> float:
+    return math.atan2(curve[-1, 1] - curve[0, 1], curve[-1, 0] - curve[0, 0])
+
+
 class MouthWarp:
     """Maps from the pixels of the mouth region to where in the texture they come from."""
 
@@ -75,7 +90,7 @@ class MouthWarp:
         self._lattice = lattice = Lattice(
             left - _MARGIN, top - _MARGIN, right - left + 2 * _MARGIN, bottom - top + 2 * _MARGIN, _STEP
         )
-        self._centre = np.array([shaper.centre])
+        self._centre = shaper.centre
         self._prepare(closed.source, shaper)
         rows, cols = lattice.rows, lattice.cols
         base = np.mgrid[0 : 2 * rows, 0:cols].astype(np.float32)
@@ -133,24 +148,22 @@ class MouthWarp:
         """Where each pixel that the mouth moves comes from; None when nothing moves.
 
         Args:
-            shape: the lips on the still head.
-            shift: how the head moves, with the lips on it.
+            shape: the lips, carried along by the head.
+            shift: how the head moves.
         """
         lattice = self._lattice
         rows, cols = lattice.rows, lattice.cols
         backward = self._inverse(self.flow(shape).reshape(2 * rows, cols, 2))
         x, y = lattice.x, lattice.y  # positions on the still head
         left, top = lattice.left, lattice.top
-        upper, lower = shape.upper, shape.lower
         if shift is not None:
             # The nodes follow the head by whole pixels; then each finds its place on the still head.
-            jump_x, jump_y = np.round(shift.move(self._centre) - self._centre)[0].astype(int).tolist()
+            jump_x, jump_y = round(shape.centre[0] - self._centre[0]), round(shape.centre[1] - self._centre[1])
             left, top = left + jump_x, top + jump_y
             away = shift.at(x + jump_x, y + jump_y)
             x, y = x + jump_x - away[..., 0], y + jump_y - away[..., 1]
             column, row = lattice.index(x, y)
             backward = _sample(backward, np.vstack([column, column]), np.vstack([row, row + rows]))
-            upper, lower = shift.move(upper), shift.move(lower)
         backward = backward.reshape(2, rows, cols, 2)
         moving = np.abs(backward) > _STILL
         part_rows, part_cols = _span(moving.any(axis=(0, 2, 3))), _span(moving.any(axis=(0, 1, 3)))
@@ -164,7 +177,7 @@ class MouthWarp:
         box = Box(left, top, left + full.shape[2], top + full.shape[1]).clipped()
         full = full[:, box.top - top : box.bottom - top, box.left - left : box.right - left]
         upper_x, lower_x, upper_y, lower_y = full
-        share = _upper_share(upper, lower, box)
+        share = _upper_share(shape, box)
         return WarpMaps(
             box=box,
             x=lower_x + (upper_x - lower_x) * share,
@@ -207,14 +220,14 @@ def _sample(nodes: Flow, column: Flow, row: Flow) -> Flow:
     return cast(Flow, found)
 
 
-def _upper_share(upper: FloatArray, lower: FloatArray, box: Box) -> Flow:
+def _upper_share(shape: LipShape, box: Box) -> Flow:
     """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
-    middle = 0.5 * (upper + lower)
+    middle = 0.5 * (shape.upper + shape.lower)
     columns = np.arange(box.left, box.right, dtype=np.float64)
     seam = np.interp(columns, middle[:, 0], middle[:, 1])
     outside = np.maximum(np.maximum(middle[0, 0] - columns, columns - middle[-1, 0]), 0.0)
     # Between shut lips the layers agree, and a wide change spares the thin dark line.
-    shut = max(0.0, 1.0 - float((lower[:, 1] - upper[:, 1]).max()))
+    shut = max(0.0, 1.0 - shape.gap)
     slope = 0.5 / (_SEAM + _SHUT_SEAM * shut + _WIDENING * outside)
     offset = (0.5 + seam * slope).astype(np.float32)
     rows = np.arange(box.top, box.bottom, dtype=np.float32)[:, None]

@@ -19,7 +19,7 @@ from musetalk_service.engines.face.inner_mouth import InnerMouth
 from musetalk_service.engines.face.interpolation import double_size
 from musetalk_service.engines.face.landmarks import SIZE, Face
 from musetalk_service.engines.face.mouth_shape import MouthShaper
-from musetalk_service.engines.face.mouth_warp import MouthWarp
+from musetalk_service.engines.face.mouth_warp import MouthWarp, carry
 from musetalk_service.models.face import REST, Mouth, Pose
 
 _LEAST_STRETCH: Final = 0.15
@@ -83,6 +83,8 @@ class FaceRenderer:
         shape = maps = None
         if self._always_warped or pose.smile > 0.0 or mouth != REST:
             shape = self._shaper.shape(mouth, pose.smile, self._gain)
+            if shift is not None:
+                shape = carry(shape, shift)
             maps = self._warp.maps(shape, shift)
         picture = self._base.copy() if shift is None else self._head.draw(shift, maps.box if maps else _NOWHERE)
         if maps is not None:
@@ -90,7 +92,7 @@ class FaceRenderer:
                 self._double, maps.x, maps.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
         if shape is not None:
-            self._inner.paint(picture, shape, mouth, shift)
+            self._inner.paint(picture, shape, mouth)
         # The upper lid follows the eye down.
         closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
         self._eyes.draw(picture, pose.gaze_x, pose.gaze_y, closure, shift)
