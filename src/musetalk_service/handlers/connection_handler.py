@@ -109,8 +109,11 @@ class ConnectionHandler:
     async def _write(self, socket: WebSocket, live: LiveSession) -> None:
         room = drained(socket)
         with contextlib.suppress(*_GONE):
-            while (text := await live.outbox.next()) is not None:
-                await socket.send_text(text)
+            while (message := await live.outbox.next()) is not None:
+                if isinstance(message, str):
+                    await socket.send_text(message)
+                else:
+                    await socket.send_bytes(message)
                 await room()
             await socket.close(_CLOSE_CODES.get(live.close_reason or "error", 1011))
 

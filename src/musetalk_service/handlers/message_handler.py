@@ -35,7 +35,7 @@ class MessageHandler:
         session_id = session.session_id
         match event:
             case Opened():
-                self._sessions.begin(live, session)
+                self._sessions.begin(live, session, event.options)
                 live.answer(init_success(live, self._engine))
                 self._sessions.start_stream(live)
             case Speech():

@@ -40,6 +40,9 @@ class InitData(_Model):
         None
     )
     video_config: VideoConfig = VideoConfig()
+    frames: Annotated[
+        Literal["json", "binary"], Field(description="Form of the frames; answers are JSON text in any case.")
+    ] = "json"
 
 
 class AudioChunk(_Model):

@@ -118,6 +118,8 @@ TRANSITIONS: dict[State, dict[Trigger, State | Return]] = {
 class Opened:
     """INIT was accepted: start the stream and answer INIT_SUCCESS."""
 
+    options: wire.InitData
+
 
 @dataclass(frozen=True, slots=True)
 class Speech:
@@ -232,7 +234,7 @@ class Session:
             )
         moved = self._move(Trigger.INIT)
         alias = message.session_id if message.session_id != self.session_id else None
-        return replace(moved, alias=alias), Opened()
+        return replace(moved, alias=alias), Opened(message.data)
 
     def _state_change(self, data: wire.StateChangeData) -> "tuple[Session, Event]":
         if data.target_state == ACTION:

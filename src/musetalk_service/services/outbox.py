@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from musetalk_service.models.clips import ACTION
-from musetalk_service.utils.encoding import FramePayload, frame_text, json_head
+from musetalk_service.utils.encoding import FramePayload, frame_bytes, frame_text, json_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,14 @@ class Outbox:
         self._closed = False
         self._filled = asyncio.Event()
         self._heads = ("", "")
+        self._binary = False
         self.frames_sent = 0
         self.frames_dropped = 0
         self.bytes_sent = 0
 
-    def name_session(self, session_id: str) -> None:
-        """The id that frames carry; to be called once, before the first frame."""
+    def name_session(self, session_id: str, *, binary: bool) -> None:
+        """The id and the form of frames; to be called before the first frame."""
+        self._binary = binary
         self._heads = (json_head("VIDEO_FRAME", session_id), json_head("ACTION_FRAME", session_id))
 
     @property
@@ -78,8 +80,8 @@ class Outbox:
         self._closed = True
         self._filled.set()
 
-    async def next(self) -> str | None:
-        """The next text to write, or None when the outbox is closed and empty."""
+    async def next(self) -> str | bytes | None:
+        """The next message to write, or None when the outbox is closed and empty."""
         while not self._items:
             if self._closed:
                 return None
@@ -89,11 +91,15 @@ class Outbox:
         if isinstance(item, str):
             return item
         self._frames -= 1
-        head = self._heads[item.payload.state == ACTION]
-        text = frame_text(head, item.number, self.frames_sent, item.payload)
+        message: str | bytes
+        if self._binary:
+            message = frame_bytes(item.number, self.frames_sent, item.payload)
+        else:
+            head = self._heads[item.payload.state == ACTION]
+            message = frame_text(head, item.number, self.frames_sent, item.payload)
         self.frames_sent += 1
-        self.bytes_sent += len(text)
-        return text
+        self.bytes_sent += len(message)
+        return message
 
     def _drop_frames(self) -> None:
         kept = [item for item in self._items if isinstance(item, str)]

@@ -189,12 +189,12 @@ class SessionService:
         session_id = adopt_session_id(proposed, self._sessions)
         return replace(live.protocol, session_id=session_id) if session_id == proposed else live.protocol
 
-    def begin(self, live: LiveSession, opened: Session) -> None:
+    def begin(self, live: LiveSession, opened: Session, options: wire.InitData) -> None:
         """INIT was accepted: the stream starts with the next tick of its slot."""
         self._sessions.pop(live.protocol.session_id, None)
         live.protocol = opened
         self._sessions[opened.session_id] = live
-        live.outbox.name_session(opened.session_id)
+        live.outbox.name_session(opened.session_id, binary=options.frames == "binary")
         live.opened_at = self.clock.now()
         live.stream = SessionStream(
             opened.session_id,
