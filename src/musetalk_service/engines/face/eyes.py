@@ -64,24 +64,27 @@ class _Eye:
         left, top = self.box.left, self.box.top
         return Box(left + self.iris.left, top + self.iris.top, left + self.iris.right, top + self.iris.bottom)
 
-    def draw(self, gaze_x: float, gaze_y: float, level: int) -> Picture:
-        """The eye with its iris shifted and its lids closed to a level."""
-        picture: Picture = self.picture.copy()
+    def look(self, gaze_x: float, gaze_y: float) -> Picture:
+        """The iris's box with the iris shifted, lids ignored."""
+        moved = cv2.remap(
+            self.picture[self.iris.pixels],
+            self.iris_x - np.float32(gaze_x) * self.radius,
+            self.iris_y - np.float32(gaze_y) * self.radius,
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return cast(Picture, moved)
+
+    def close(self, gaze_x: float, gaze_y: float, level: int) -> Picture:
+        """The eye with its lids closed over a shifted iris."""
+        picture = self.picture
         if gaze_x or gaze_y:
+            picture = picture.copy()
             area = picture[self.iris.pixels]
-            moved = cv2.remap(
-                area,
-                self.iris_x - np.float32(gaze_x) * self.radius,
-                self.iris_y - np.float32(gaze_y) * self.radius,
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-            area[:] = _mix(area, cast(Picture, moved), self.opening)
-        if level:
-            lids = self.lids[level - 1]
-            ball = cv2.remap(picture, lids.below_x, lids.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            return cast(Picture, (ball * lids.open_share + lids.lid + 0.5).astype(np.uint8))
-        return picture
+            area[:] = _mix(area, self.look(gaze_x, gaze_y), self.opening)
+        lids = self.lids[level - 1]
+        ball = cv2.remap(picture, lids.below_x, lids.below_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cast(Picture, (ball * lids.open_share + lids.lid + 0.5).astype(np.uint8))
 
 
 class Eyes:
@@ -108,9 +111,8 @@ class Eyes:
         boxes = [eye.box if level else eye.opening_box for eye in self._eyes]
         targets = boxes if shift is None else _destinations(boxes, shift)
         for eye, box, target in zip(self._eyes, boxes, targets, strict=True):
-            patch, cover = eye.draw(gaze_x, gaze_y, level), eye.rim
-            if not level:
-                patch, cover = patch[eye.iris.pixels], eye.opening
+            patch = eye.close(gaze_x, gaze_y, level) if level else eye.look(gaze_x, gaze_y)
+            cover = eye.rim if level else eye.opening
             if shift is not None:
                 x = 0.5 * shift.x[target.pixels] - np.float32(box.left)
                 y = 0.5 * shift.y[target.pixels] - np.float32(box.top)

@@ -115,9 +115,10 @@ class Lattice:
 
     def index(self, x: FloatArray | Flow, y: FloatArray | Flow) -> tuple[Flow, Flow]:
         """Column and row, with fractions, of positions in pixels."""
-        column = (x - self.left + 0.5) / self.step + 0.5
-        row = (y - self.top + 0.5) / self.step + 0.5
-        return column.astype(np.float32), row.astype(np.float32)
+        scale = 1.0 / self.step
+        column = np.asarray(x, dtype=np.float32) * scale + (0.5 + (0.5 - self.left) * scale)
+        row = np.asarray(y, dtype=np.float32) * scale + (0.5 + (0.5 - self.top) * scale)
+        return column, row
 
     def enlarge(self, planes: Flow) -> Flow:
         """Values at every pixel of the cells of some nodes, the outermost ring of nodes left out.

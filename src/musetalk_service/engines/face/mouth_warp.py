@@ -90,6 +90,7 @@ class MouthWarp:
         self._lattice = lattice = Lattice(
             left - _MARGIN, top - _MARGIN, right - left + 2 * _MARGIN, bottom - top + 2 * _MARGIN, _STEP
         )
+        self._x, self._y = lattice.x.astype(np.float32), lattice.y.astype(np.float32)
         self._centre = shaper.centre
         self._prepare(closed.source, shaper)
         rows, cols = lattice.rows, lattice.cols
@@ -154,35 +155,38 @@ class MouthWarp:
         lattice = self._lattice
         rows, cols = lattice.rows, lattice.cols
         backward = self._inverse(self.flow(shape).reshape(2 * rows, cols, 2))
-        x, y = lattice.x, lattice.y  # positions on the still head
+        x, y = self._x, self._y  # positions on the still head
         left, top = lattice.left, lattice.top
         if shift is not None:
             # The nodes follow the head by whole pixels; then each finds its place on the still head.
             jump_x, jump_y = round(shape.centre[0] - self._centre[0]), round(shape.centre[1] - self._centre[1])
             left, top = left + jump_x, top + jump_y
-            away = shift.at(x + jump_x, y + jump_y)
-            x, y = x + jump_x - away[..., 0], y + jump_y - away[..., 1]
+            x, y = x + np.float32(jump_x), y + np.float32(jump_y)
+            away = shift.at(x, y)
+            x, y = x - away[..., 0], y - away[..., 1]
             column, row = lattice.index(x, y)
             backward = _sample(backward, np.vstack([column, column]), np.vstack([row, row + rows]))
-        backward = backward.reshape(2, rows, cols, 2)
-        moving = np.abs(backward) > _STILL
-        part_rows, part_cols = _span(moving.any(axis=(0, 2, 3))), _span(moving.any(axis=(0, 1, 3)))
+        size = np.abs(backward).reshape(2 * rows, 2 * cols)
+        part_rows = _span(size.max(axis=1).reshape(2, rows).max(axis=0) > _STILL)
+        part_cols = _span(size.max(axis=0).reshape(cols, 2).max(axis=1) > _STILL)
         if part_rows is None or part_cols is None:
             return None
+        backward = backward.reshape(2, rows, cols, 2)
         planes = np.empty((4, rows, cols), np.float32)
-        planes[:2] = 2.0 * (x - backward[..., 0])
-        planes[2:] = 2.0 * (y - backward[..., 1])
+        np.subtract(x, backward[..., 0], out=planes[:2])
+        np.subtract(y, backward[..., 1], out=planes[2:])
+        planes *= 2.0
         full = lattice.enlarge(planes[:, part_rows, part_cols])
         left, top = left + part_cols.start * _STEP, top + part_rows.start * _STEP
         box = Box(left, top, left + full.shape[2], top + full.shape[1]).clipped()
         full = full[:, box.top - top : box.bottom - top, box.left - left : box.right - left]
         upper_x, lower_x, upper_y, lower_y = full
         share = _upper_share(shape, box)
-        return WarpMaps(
-            box=box,
-            x=lower_x + (upper_x - lower_x) * share,
-            y=lower_y + (upper_y - lower_y) * share,
-        )
+        for above, below in ((upper_x, lower_x), (upper_y, lower_y)):
+            above -= below
+            above *= share
+            above += below
+        return WarpMaps(box, upper_x, upper_y)
 
     def _inverse(self, forward: Flow) -> Flow:
         """Backward flow of both layers, one above the other: v(y) = u(y - v(y))."""
@@ -206,9 +210,8 @@ class MouthWarp:
         return worst
 
 
-def _span(used: NDArray[np.bool_] | np.bool) -> slice | None:
+def _span(used: NDArray[np.bool_]) -> slice | None:
     """Nodes from the first used to the last, with the two on either side that their pixels touch."""
-    used = np.atleast_1d(used)
     where = np.flatnonzero(used)
     if not where.size:
         return None

@@ -42,7 +42,11 @@ _NOWHERE: Final = Box(0, 0, 0, 0)
 
 
 class FaceRenderer:
-    """Draws one portrait. Rendering has no state: the same pose and mouth give the same picture."""
+    """Draws one portrait.
+
+    Rendering changes nothing in the renderer: the same pose and mouth give the same picture, and
+    threads may share it.
+    """
 
     def __init__(self, portrait: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
         """Prepare a portrait, which takes a few tenths of a second.
