@@ -197,9 +197,7 @@ async def test_throwaway_user_in_init_must_match_the_path(cache_dir: Path) -> No
         assert client.answers("INIT_SUCCESS")
 
 
-async def test_broken_message_handling_is_told_and_survived(
-    cache_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_broken_message_handling_is_told_and_survived(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with started_service(cache_dir) as service:
         client = await service.session()
 

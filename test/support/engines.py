@@ -25,7 +25,7 @@ def tone(grey: int, seconds: float) -> Pcm:
     return (loud * 31 * 256 + grey).astype(np.int16)
 
 
-@dataclass
+@dataclass(eq=False)
 class GreyStream:
     """What one stream was given and asked for."""
 

@@ -1,0 +1,203 @@
+"""A host's sessions: epochs, held frames, the pose across clips, the mouth at the end of speech."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musetalk_service.bus import messages as bus
+from musetalk_service.engines.avatar import Avatar
+from musetalk_service.engines.builtin.engine import BuiltinEngine
+from musetalk_service.engines.static import StaticEngine
+from musetalk_service.errors import ModelNotFoundError
+from musetalk_service.models.media import ClipPosition
+from musetalk_service.services.engine_host import EncoderSettings, EngineHost, PoseEaser
+from musetalk_service.services.engine_scheduler import EngineScheduler
+from musetalk_service.utils import h264
+from support.engines import SHUT, GreyEngine, ShutEngine, tone
+from support.in_process import default_avatar
+from support.video import decode, greys
+
+START = ClipPosition("idle_0", 0)
+
+
+def _avatars(name: str) -> Avatar:
+    if name != "default":
+        raise ModelNotFoundError(f"no avatar {name!r}")
+    return default_avatar()
+
+
+@pytest.fixture
+def engine() -> GreyEngine:
+    return GreyEngine()
+
+
+@pytest.fixture
+def host(engine: GreyEngine) -> EngineHost:
+    scheduler = EngineScheduler({"builtin": engine, "static": ShutEngine()}, lambda: 0.0)
+    return EngineHost(scheduler, _avatars, EncoderSettings())
+
+
+def _open(session: str = "s", epoch: int = 1) -> bus.Open:
+    return bus.Open(session, epoch, "default", "builtin", START)
+
+
+def _render(
+    frame: int, session: str = "s", epoch: int = 1, grey: int | None = None, force_idr: bool = False
+) -> bus.Render:
+    pcm = b"" if grey is None else tone(grey, 0.04).tobytes()
+    position = None if grey is None else 640 * frame
+    place = ClipPosition("idle_0", frame)
+    return bus.Render(session, epoch, frame, place, force_idr, position, 640 * frame, pcm)
+
+
+def _frames(replies: list[bus.DownMessage]) -> list[bus.Frame]:
+    return [reply for reply in replies if isinstance(reply, bus.Frame)]
+
+
+def test_each_request_is_one_frame_beginning_with_an_idr(host: EngineHost) -> None:
+    frames = [_frames(host.handle([message])) for message in (_open(), *(_render(n, grey=40) for n in range(5)))]
+    assert [len(made) for made in frames] == [0, 1, 1, 1, 1, 1]
+    made = [frame for step in frames for frame in step]
+    assert [frame.frame for frame in made] == list(range(5))
+    assert [frame.is_idr for frame in made] == [True, False, False, False, False]
+    assert not any(frame.held for frame in made)
+    assert greys([frame.access_unit for frame in made]) == [40] * 5
+    label = h264.read_user_data(made[0].access_unit, h264.SYNTHETIC_UUID)
+    assert label is not None and "engine=builtin" in label
+
+
+def test_requests_that_piled_up_repeat_the_last_picture(host: EngineHost, engine: GreyEngine) -> None:
+    (first,) = _frames(host.handle([_open(), _render(0, grey=40)]))
+    made = _frames(host.handle([_render(n, grey=40 * n) for n in range(1, 5)]))
+    assert [frame.frame for frame in made] == [1, 2, 3, 4]
+    assert [frame.held for frame in made] == [True, True, True, False]
+    assert engine.batches == [1, 1]
+    assert greys([first.access_unit, *(frame.access_unit for frame in made)]) == [40, 40, 40, 40, 160]
+
+
+def test_pile_at_the_opening_renders_once(host: EngineHost, engine: GreyEngine) -> None:
+    made = _frames(host.handle([_open(), *(_render(n, grey=40) for n in range(6))]))
+    assert [frame.frame for frame in made] == list(range(6))
+    assert engine.batches == [1]
+    assert greys([frame.access_unit for frame in made]) == [40] * 6
+
+
+def test_sessions_that_wait_together_are_one_batch(host: EngineHost, engine: GreyEngine) -> None:
+    host.handle([_open("a"), _open("b"), _open("c")])
+    made = _frames(host.handle([_render(0, name, grey=grey) for name, grey in (("a", 16), ("b", 100), ("c", 200))]))
+    assert engine.batches == [3]
+    assert {frame.session: greys([frame.access_unit])[0] for frame in made} == {"a": 16, "b": 100, "c": 200}
+
+
+def test_other_epochs_are_not_served(host: EngineHost) -> None:
+    host.handle([_open(epoch=2)])
+    assert host.handle([_render(0, epoch=1), _render(0, "nobody")]) == []
+    host.handle([bus.Shut("s", 1)])  # late, of the time before
+    assert len(host.handle([_render(0, epoch=2)])) == 1
+    host.handle([bus.Shut("s", 2)])
+    assert host.handle([_render(1, epoch=2)]) == []
+
+
+def test_reopening_begins_anew_with_an_idr(host: EngineHost) -> None:
+    host.handle([_open(epoch=1), _render(0), _render(1)])
+    made = _frames(host.handle([_open(epoch=2), _render(2, epoch=2)]))
+    assert [frame.is_idr for frame in made] == [True]
+
+
+def test_unknown_avatar_is_a_failed_session(host: EngineHost) -> None:
+    (reply,) = host.handle([bus.Open("s", 1, "nobody", "builtin", START)])
+    assert isinstance(reply, bus.SessionFailed) and (reply.session, reply.epoch) == ("s", 1)
+
+
+def test_encoder_that_fails_costs_only_its_session(host: EngineHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.handle([_open("a"), _open("b")])
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("encoder")
+
+    monkeypatch.setattr(host._speakers["a"].encoder, "encode", fail)
+    replies = host.handle([_render(0, "a"), _render(0, "b")])
+    assert [type(reply).__name__ for reply in replies] == ["SessionFailed", "Frame"]
+    assert [reply.session for reply in replies] == ["a", "b"]
+
+
+def test_change_of_engine_is_told_before_its_frame(host: EngineHost, engine: GreyEngine) -> None:
+    host.handle([_open()])
+    engine.all_broken = True
+    replies = host.handle([_render(0, grey=40)])
+    assert [type(reply).__name__ for reply in replies] == ["EngineChanged", "Frame"]
+    assert _frames(replies)[0].engine == "static"
+    assert greys([_frames(replies)[0].access_unit]) == [SHUT]
+
+
+# --- the pose ---
+
+
+def test_pose_runs_on_over_every_change_of_clip() -> None:
+    """No step at a change of clip is bigger than the clips' own biggest steps and a little easing."""
+    avatar = default_avatar()
+    own = _largest_steps(avatar)
+    for before in avatar.clips:
+        for after in set(avatar.clips) - {before}:
+            easer = PoseEaser(avatar, ClipPosition(before, 20))
+            poses = [easer.pose(ClipPosition(before, 20 + n)) for n in range(1, 15)]
+            poses += [easer.pose(ClipPosition(after, n)) for n in range(30)]
+            steps = np.abs(np.diff(poses, axis=0)).max(axis=0)
+            jump = np.abs(np.subtract(avatar.pose(ClipPosition(before, 34)), avatar.pose(ClipPosition(after, 0))))
+            # smoothstep over k frames is steepest in its middle, 1.5 / k of the whole; the eyes have 4 frames.
+            eyes = np.array([name in ("blink", "gaze_x", "gaze_y") for name in type(poses[0])._fields])
+            allowed = own + jump * 1.5 / np.where(eyes, 4, 12)
+            assert (steps <= allowed + 1e-6).all()
+            target = avatar.pose(ClipPosition(after, 29))
+            assert np.allclose(poses[-1], target, atol=1e-6)
+
+
+def _largest_steps(avatar: Avatar) -> np.ndarray:
+    """The biggest step between neighbours in any clip, per field of the pose."""
+    largest = []
+    for clip in avatar.clips:
+        poses = [avatar.pose(ClipPosition(clip, n)) for n in range(avatar.clip_frames(clip))]
+        largest.append(np.abs(np.diff(poses, axis=0)).max(axis=0))
+    return np.max(largest, axis=0)
+
+
+# --- with the real engine ---
+
+
+@pytest.fixture(scope="module")
+def real_host() -> EngineHost:
+    scheduler = EngineScheduler({"builtin": BuiltinEngine(), "static": StaticEngine()}, lambda: 0.0)
+    return EngineHost(scheduler, _avatars, EncoderSettings(crf=12, max_kbps=20_000))
+
+
+def _mouth_box() -> tuple[slice, slice]:
+    """Around the lips (landmarks 61 and 291 are the mouth's corners, 0 and 17 its upper and lower edge)."""
+    points = default_avatar().landmarks
+    return (
+        slice(int(points[0, 1]) - 10, int(points[17, 1]) + 30),
+        slice(int(points[61, 0]) - 10, int(points[291, 0]) + 10),
+    )
+
+
+def test_mouth_moves_with_speech_and_is_shut_two_frames_after_it(real_host: EngineHost) -> None:
+    path = Path(__file__).parents[3] / "fixtures" / "speech_like_2s.wav"
+    with wave.open(str(path)) as file:
+        pcm = np.frombuffer(file.readframes(32_000), "<i2")
+    pose = ClipPosition("idle_0", 0)  # the head stands still, so that only the mouth differs
+    real_host.handle([bus.Open("r", 1, "default", "builtin", pose)])
+    frames: list[bus.Frame] = []
+    for n in range(60):
+        speaks = n < 50
+        sent = pcm[640 * n + 3200 : 640 * n + 3840] if n else pcm[:3840]
+        start = 640 * n + 3200 if n else 0
+        position, data = (640 * n, sent.tobytes()) if speaks else (None, b"")
+        render = bus.Render("r", 1, n, pose, n == 0, position, start, data)
+        frames += _frames(real_host.handle([render]))
+    box = _mouth_box()
+    mouths = np.array([luma[box].astype(int) for luma in decode([frame.access_unit for frame in frames])])
+    shut = mouths[-1]
+    open_by = np.abs(mouths - shut).mean(axis=(1, 2))
+    assert open_by[:50].max() > 6
+    assert open_by[52:].max() < 1.5
