@@ -7,11 +7,12 @@
 
 // Two frames of slack between the first frame's arrival and its drawing absorb network jitter.
 const LEAD_S = 0.08;
-// A stream this far from the sound, for so many frames, has really moved (the server waited for
-// audio, or trimmed silence): the sound follows it. Less is jitter, which the frames' queue absorbs.
+// A stream this far from the sound, for so long, has really moved (the server waited for audio, or
+// trimmed silence): the sound follows it. Less is jitter, which the frames' queue absorbs; and frames
+// that a stalled network held back come late, but all at once.
 const DRIFT_MS = 300;
-const EARLY_FRAMES = 3;
-const LATE_FRAMES = 12;
+const EARLY_FOR_MS = 75;
+const LATE_FOR_MS = 450;
 
 export class SyncedSound {
   #context;
@@ -22,8 +23,7 @@ export class SyncedSound {
   #anchorTime = 0;
   #anchorMs = 0;
   #latency = null;
-  #early = 0;
-  #late = 0;
+  #drift = { sign: 0, since: 0 };
   #timer = 0;
 
   /** Times that the sound had to jump to stay with the picture. */
@@ -61,9 +61,7 @@ export class SyncedSound {
     const heard = this.heardMs();
     if (heard === null) return false;
     const ahead = audioMs - heard - (LEAD_S + this.#outputLatency()) * 1000;
-    this.#early = ahead > DRIFT_MS ? this.#early + 1 : 0;
-    this.#late = ahead < -DRIFT_MS ? this.#late + 1 : 0;
-    if (this.#early >= EARLY_FRAMES || this.#late >= LATE_FRAMES) {
+    if (this.#hasMoved(ahead)) {
       this.resyncs += 1;
       this.start(audioMs);
     }
@@ -81,7 +79,7 @@ export class SyncedSound {
     this.#source = source;
     this.#anchorTime = this.#context.currentTime + LEAD_S;
     this.#anchorMs = audioMs;
-    this.#early = this.#late = 0;
+    this.#drift.sign = 0;
     source.start(this.#anchorTime, (audioMs - this.startMs) / 1000);
   }
 
@@ -89,6 +87,14 @@ export class SyncedSound {
   stop() {
     this.#silence();
     this.#source = null;
+  }
+
+  /** @param {number} ahead ms that the newest frame is before its usual place */
+  #hasMoved(ahead) {
+    const now = performance.now();
+    const sign = Math.abs(ahead) > DRIFT_MS ? Math.sign(ahead) : 0;
+    if (sign !== this.#drift.sign) this.#drift = { sign, since: now };
+    return sign !== 0 && now - this.#drift.since >= (sign > 0 ? EARLY_FOR_MS : LATE_FOR_MS);
   }
 
   #silence() {
