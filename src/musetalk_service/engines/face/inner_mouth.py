@@ -194,7 +194,7 @@ def _lip_shade(mask: Canvas, gap: float, width: float) -> Canvas:
     near = cv2.GaussianBlur(mask, (0, 0), sigma)
     shift = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.1 * sigma]])
     light = np.minimum(near, cv2.warpAffine(near, shift, (mask.shape[1], mask.shape[0])))
-    loss = np.clip(0.45 * (1.7 - 1.9 * light) / 0.95, 0.0, 0.5)
+    loss = np.clip(0.40 * (1.7 - 1.9 * light) / 0.95, 0.0, 0.40)
     return cast(Canvas, 1.0 - loss[..., None] * _SHADE)
 
 
