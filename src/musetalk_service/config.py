@@ -10,10 +10,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from musetalk_service.errors import ConfigurationError
+
+_MIN_SECRET_BYTES = 32
+_FRONT_ONLY = {"auth_secret", "auth_jwks", "auth_audience", "auth_leeway_s", "auth_jwks_max_age_s"}
 
 
 def _default_cache_dir() -> Path:
@@ -41,6 +44,19 @@ class Settings(BaseSettings):
         ["*"],
         description='Web pages that may use API and WebSocket: a JSON list or comma separated origins; "*" for all.',
     )
+
+    # Authentication: clients need a token as soon as a secret or a key set is given
+    auth_secret: SecretStr | None = Field(
+        None, description="Shared key of HS256 tokens, at least 32 bytes; empty: no such tokens."
+    )
+    auth_jwks: str | None = Field(
+        None, description="Key set of RS256 and ES256 tokens: an https address or a file; empty: no such tokens."
+    )
+    auth_audience: str = Field("musetalk-service", min_length=1, description="What a token's aud claim must name.")
+    auth_leeway_s: float = Field(
+        10.0, ge=0, le=300, description="How far the clocks of a token's issuer and this server may differ."
+    )
+    auth_jwks_max_age_s: float = Field(600.0, ge=60, description="A fetched key set is fetched again after this time.")
 
     # Engines and hosts
     engine: Literal["builtin", "static"] = Field(
@@ -105,10 +121,22 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("auth_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        # RFC 7518, section 3.2: a key of the same size as the hash output or larger
+        if value is not None and len(value.get_secret_value().encode()) < _MIN_SECRET_BYTES:
+            raise ValueError(f"at least {_MIN_SECRET_BYTES} bytes, for example from: openssl rand -hex 32")
+        return value
+
     @field_validator("model_path", "avatars_dir", "cache_dir")
     @classmethod
     def _resolve(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    def for_hosts(self) -> str:
+        """As JSON for the engine hosts, without what only the front needs to know."""
+        return self.model_dump_json(exclude=_FRONT_ONLY)
 
     @property
     def host_count(self) -> int:

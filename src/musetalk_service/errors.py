@@ -51,6 +51,24 @@ class InvalidSessionError(ServiceError):
     client_fault = True
 
 
+class AuthenticationError(ServiceError):
+    """No token, or not a good one; ``details.reason`` says what is wrong with it, never what it holds."""
+
+    wire_code = "INVALID_SESSION"
+    close_code = 4401
+    http_status = 401
+    client_fault = True
+
+
+class ForbiddenScopeError(ServiceError):
+    """The token is good, but does not allow this; ``details.scope`` names what it lacks."""
+
+    wire_code = "INVALID_SESSION"
+    close_code = 1008
+    http_status = 403
+    client_fault = True
+
+
 class ForbiddenOriginError(ServiceError):
     """The browser page that opens the socket is not one that CORS_ORIGINS allows."""
 

@@ -47,7 +47,7 @@ class Front:
         self.settings = settings
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
-        self.hosts = hosts or HostPool(settings.host_count, settings.model_dump_json(), self.clock, self.metrics)
+        self.hosts = hosts or HostPool(settings.host_count, settings.for_hosts(), self.clock, self.metrics)
         encoding_key = f"{__version__}:{settings.video_crf}:{settings.video_max_kbps}"
         self.avatars = AvatarService(settings.cache_dir, encoding_key, default_enabled=settings.default_avatar_enabled)
         self.frame_clock = FrameClock(self.clock, self.metrics)
