@@ -12,8 +12,8 @@ from musetalk_service.engines.builtin import mel
 from musetalk_service.engines.builtin.mouth_table import SILENCE
 
 Array = NDArray[np.float32]
-_FLOOR = np.float32(np.log(1e-6))
-_DB = np.float32(np.log(10.0) / 10.0)  # nepers of power to a decibel
+_FLOOR = np.float32(mel.LOWEST)
+_DB = float(np.log(10.0) / 10.0)  # nepers of power to a decibel
 
 
 class Corpus(NamedTuple):
@@ -93,6 +93,10 @@ class Augmenter:
                 if rng.random() < 0.15:
                     x[:, int(rng.integers(28, 38)) :] = _FLOOR
                 self._masks(x)
+        if kind < 0.05 or kind > 0.85:  # a stream begins: digital silence, then the room or the first word
+            start = int(rng.integers(frames // 8, frames // 2))
+            x[:start] = _FLOOR
+            label[:start] = SILENCE
         x = x + np.float32(rng.uniform(-35, 9)) * _DB if rng.random() < 0.6 else x
         return np.logaddexp(x, _FLOOR).astype(np.float32), label
 

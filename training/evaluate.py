@@ -121,8 +121,8 @@ def held_out_speech(network: MouthNetwork, clips: int, seed: int) -> None:
         for name, start, stop in _runs(label):
             if stop - start < 3:
                 continue
-            frames = slice(max(0, start // 4), stop // 4 + 2)
-            middle = min(len(opening) - 1, round((start + stop) / 8))
+            frames = slice(start // 4, (stop - 1) // 4 + 1)  # video frames of 40 ms that share time with it
+            middle = min(len(opening) - 1, (start + stop) // 8)
             if name == BILABIAL:
                 closed.append(shut[frames].any())
             elif name == LABIODENTAL:

@@ -1,6 +1,6 @@
 """Train the mouth network on the synthesised corpus and write the package's weights.
 
-python training/train.py --steps 4000
+python training/train.py --steps 6000
 """
 
 import argparse
@@ -17,6 +17,7 @@ from model import TorchMouthNetwork
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from musetalk_service.engines.builtin import mel
 from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEAD_STEPS
 from musetalk_service.engines.builtin.mouth_table import (
     APERTURE,
@@ -26,7 +27,7 @@ from musetalk_service.engines.builtin.mouth_table import (
     TABLE,
     WIDTH,
 )
-from musetalk_service.engines.builtin.network import STACK
+from musetalk_service.engines.builtin.network import STACK, MouthNetwork
 
 _HERE = Path(__file__).parent
 WEIGHTS = _HERE.parent / "src" / "musetalk_service" / "assets" / "builtin" / "mouth_net.npz"
@@ -40,7 +41,7 @@ class Loss(nn.Module):
     def __init__(self, shape_weight: float) -> None:
         super().__init__()
         weight = torch.ones(len(CLASSES))
-        weight[[BILABIAL, LABIODENTAL]] = 1.5
+        weight[[BILABIAL, LABIODENTAL]] = 1.8
         self._entropy = nn.CrossEntropyLoss(weight, label_smoothing=0.02)
         shape = np.stack((TABLE @ APERTURE, 2.0 * TABLE @ WIDTH), axis=1)
         self._shape = torch.from_numpy(shape.astype(np.float32))
@@ -84,9 +85,20 @@ def train(options: argparse.Namespace) -> TorchMouthNetwork:
     return network.eval()
 
 
+def check_export(network: TorchMouthNetwork, exported: MouthNetwork) -> None:
+    """RuntimeError unless the package's numpy network gives what the trained one gives."""
+    frames = torch.randn(1, 400, mel.BANDS, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = torch.softmax(network(frames)[0], -1).numpy()
+    _, posteriors = exported.run(exported.initial(), frames[0].numpy())
+    difference = float(np.abs(posteriors - expected).max())
+    if difference > 1e-4:
+        raise RuntimeError(f"the exported network differs by {difference:.1e}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=24, help="stretches of 4 s")
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--rate", type=float, default=3e-3)
@@ -107,8 +119,10 @@ def main() -> None:
         "dilations": network.dilations,
         "look_ahead_steps": LOOK_AHEAD_STEPS,
     }
+    arrays = {"metadata": np.array(json.dumps(metadata)), **network.export()}
+    check_export(network, MouthNetwork(arrays))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(options.out, metadata=np.array(json.dumps(metadata)), **network.export())
+    np.savez(options.out, **arrays)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB")
 
 

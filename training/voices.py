@@ -82,7 +82,7 @@ class Espeak:
 
     def _collect(self, samples: object, count: int, events: object) -> int:
         if count > 0 and samples:
-            self._waves.append(np.ctypeslib.as_array(samples, (count,)).copy())  # type: ignore[call-overload]
+            self._waves.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
         while events[index].type != _EVENT_END:  # type: ignore[index]
             event = events[index]  # type: ignore[index]

@@ -23,6 +23,8 @@ REACH = WINDOW - LEFT_PAD
 _FFT_SIZE = 512
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 7600.0
 _POWER_FLOOR = 1e-6  # about -82 dBFS of white noise: 16-bit rounding noise stays below it
+LOWEST = float(np.log(_POWER_FLOOR))
+"""Log power of a band in digital silence."""
 _PRE_EMPHASIS = np.float32(0.97)
 
 _QUIETEST_PEAK = -7.6  # mean log power; speech of about -55 dBFS RMS

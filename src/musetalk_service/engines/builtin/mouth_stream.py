@@ -11,16 +11,21 @@ from musetalk_service.engines.builtin.mouth_table import CLASSES, SILENCE, to_mo
 from musetalk_service.engines.builtin.network import STACK, MouthNetwork, load_network
 from musetalk_service.models.face import REST, Mouth
 
-__all__ = ["LOOK_AHEAD_STEPS", "MouthNetwork", "MouthStream", "load_network"]
+__all__ = ["LOOK_AHEAD_STEPS", "MouthNetwork", "MouthStream", "load_network", "relax"]
 
-LOOK_AHEAD_STEPS = 4
+LOOK_AHEAD_STEPS = 3
 """Steps of 20 ms that the network waits before it judges a frame."""
+
+LEAD = 320
+"""Samples from a position to the instant shown: a video frame stays for 40 ms, so it shows its middle."""
 
 _STEP = STACK * mel.HOP
 _LAG = LOOK_AHEAD_STEPS * STACK
+_WARM_UP_FRAMES = 128
 _KEPT_FRAMES = 8  # frames kept before the one that was asked for
 _PIECE = mel.SAMPLE_RATE // 2  # samples processed at once, at most
 _REST_AFTER = mel.SAMPLE_RATE // 2  # so long after the last sample the mouth is at rest in any case
+_RELEASE = np.float32(np.exp(-10.0 / 60.0))  # a 10 ms frame's share of a decay of 60 ms: lips close gently
 _KERNEL = np.array([0.26, 0.48, 0.26], np.float32)  # Gaussian, sigma 9 ms: closures survive it
 _KERNEL.flags.writeable = False
 _SILENT = np.zeros((1, len(CLASSES)), np.float32)
@@ -28,20 +33,42 @@ _SILENT[0, SILENCE] = 1.0
 _SILENT.flags.writeable = False
 
 
+def relax(posteriors: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Let the last sound fade out while silence sets in: rows (n, classes), after the relaxed row `before`.
+
+    The probability of all sounds together falls no faster than by `_RELEASE` a frame; what that adds has the
+    proportions of the row before.
+    """
+    relaxed = posteriors.copy()
+    for row in relaxed:
+        missing = (1.0 - before[SILENCE]) * _RELEASE - (1.0 - row[SILENCE])
+        if missing > 0.0:
+            share = missing / (1.0 - before[SILENCE])
+            silence = row[SILENCE] - missing
+            row += share * before
+            row[SILENCE] = silence
+        before = row
+    return relaxed
+
+
 class _State:
     """What the network has made of the samples up to some position. Arrays are replaced, never written."""
 
-    __slots__ = ("first", "frames", "hidden", "level", "levels", "mel", "posteriors")
+    __slots__ = ("first", "frames", "hidden", "level", "levels", "mel", "posteriors", "relaxed")
 
     def __init__(self, network: MouthNetwork, level: mel.LevelState) -> None:
         self.mel = mel.initial_mel()
         self.level = level
-        self.hidden = network.initial()
+        # A stream begins after silence, not after nothing: the network's memory holds some 1.3 s.
+        _, silence = mel.normalise(level, np.full((_WARM_UP_FRAMES, mel.BANDS), mel.LOWEST, np.float32))
+        self.hidden, _ = network.run(network.initial(), silence)
         self.frames = np.zeros((0, mel.BANDS), np.float32)
         """Normalised frames that wait for their pair, at most one."""
         self.first = -_LAG
         """Index of the first frame in `posteriors` and in `levels`."""
         self.posteriors = np.zeros((0, len(CLASSES)), np.float32)
+        self.relaxed = self.posteriors
+        """The same with silence setting in gradually, as lips come to rest after a sound."""
         self.levels = np.zeros(_LAG, np.float32)
         """Mean of each normalised frame; runs the look-ahead further than `posteriors`."""
 
@@ -61,6 +88,8 @@ class _State:
         self.frames = frames[whole:]
         if whole:
             self.hidden, posteriors = network.run(self.hidden, frames[:whole])
+            before = self.relaxed[-1] if len(self.relaxed) else _SILENT[0]
+            self.relaxed = np.concatenate((self.relaxed, relax(posteriors, before)))
             self.posteriors = np.concatenate((self.posteriors, posteriors))
             self.levels = np.concatenate((self.levels, frames[:whole].mean(axis=1)))
 
@@ -68,14 +97,9 @@ class _State:
         """Drop the frames before index `before`."""
         surplus = min(before - self.first, len(self.posteriors))
         if surplus > 0:
-            self.posteriors, self.levels = self.posteriors[surplus:], self.levels[surplus:]
+            self.posteriors, self.relaxed = self.posteriors[surplus:], self.relaxed[surplus:]
+            self.levels = self.levels[surplus:]
             self.first += surplus
-
-    def window(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Posteriors of frames `start` to `stop`; silence before the first sample."""
-        silent = max(0, min(stop, 0) - start)
-        rows = self.posteriors[start + silent - self.first : stop - self.first]
-        return np.concatenate((np.repeat(_SILENT, silent, axis=0), rows))
 
 
 class MouthStream:
@@ -85,7 +109,7 @@ class MouthStream:
     has been used is dropped. Memory is the queue and some 30 kB.
     """
 
-    LOOK_AHEAD_SAMPLES: ClassVar[int] = (LOOK_AHEAD_STEPS + 1) * _STEP + mel.REACH - mel.HOP
+    LOOK_AHEAD_SAMPLES: ClassVar[int] = LEAD + (LOOK_AHEAD_STEPS + 1) * _STEP + mel.REACH - mel.HOP
     """Samples after a position that its exact mouth needs; off the 20 ms grid up to 240 more."""
 
     def __init__(self, network: MouthNetwork) -> None:
@@ -120,7 +144,7 @@ class MouthStream:
         if position < self._origin or position >= self._pushed + _REST_AFTER:
             return REST
         # Frame k is centred on sample 160 k + 80: the instant lies between frames low and low + 1.
-        offset = position - self._origin - mel.HOP // 2
+        offset = position + LEAD - self._origin - mel.HOP // 2
         low = offset // mel.HOP
         weight = offset / mel.HOP - low
         step = (low + 2) // STACK + LOOK_AHEAD_STEPS
@@ -131,11 +155,11 @@ class MouthStream:
         if needed > self._fed:
             state = state.copy()
             state.feed(self._network, np.zeros(needed - self._fed, np.float32))
-        around = state.window(low - 1, low + 3)
-        smooth = (1.0 - weight) * (_KERNEL @ around[:3]) + weight * (_KERNEL @ around[1:])
         at = low - state.first
+        relaxed = state.relaxed[at - 1 : at + 3]
+        smooth = (1.0 - weight) * (_KERNEL @ relaxed[:3]) + weight * (_KERNEL @ relaxed[1:])
         level = (1.0 - weight) * float(state.levels[at]) + weight * float(state.levels[at + 1])
-        return to_mouth(smooth.astype(np.float32), around, level)
+        return to_mouth(smooth.astype(np.float32), state.posteriors[at - 1 : at + 3], level)
 
     def reset(self, position: int) -> None:
         """Forget everything queued; the next pushed sample has this position. The voice's level is kept."""

@@ -63,7 +63,7 @@ _TUCK = Mouth._fields.index("tuck")
 _OPENING = [Mouth._fields.index(name) for name in ("jaw", "upper_raise", "lower_drop")]
 _SPEECH_FROM, _SPEECH_FULL = 0.06, 0.30
 _CONTACT_FROM, _CONTACT_FULL = 0.30, 0.62
-_EFFORT_SLOPE, _EFFORT_LEAST, _EFFORT_MOST = 0.15, 0.80, 1.12
+_EFFORT_SLOPE, _EFFORT_LEAST, _EFFORT_MOST = 0.10, 0.80, 1.12
 
 
 def _ramp(value: float, start: float, full: float) -> float:
@@ -79,10 +79,12 @@ def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level
     the video frame around it, so that a closure shorter than a frame is still seen; `level` is the frame's
     loudness against the voice's own mean, in units of 11 dB.
     """
-    speech = _ramp(1.0 - float(posteriors[SILENCE]), _SPEECH_FROM, _SPEECH_FULL)
+    sounding = 1.0 - float(posteriors[SILENCE])
+    speech = _ramp(sounding, _SPEECH_FROM, _SPEECH_FULL)
     if speech == 0.0:
         return Mouth()
-    channels = posteriors @ TABLE
+    # The shape of the sounds alone: a doubt whether it is speech at all must not half shut the mouth.
+    channels = posteriors @ TABLE / np.float32(sounding)
     effort = min(_EFFORT_MOST, max(_EFFORT_LEAST, 1.0 + _EFFORT_SLOPE * level))
     lips = float(nearby[:, BILABIAL].max())
     teeth = float(nearby[:, LABIODENTAL].max())

@@ -1,42 +1,27 @@
 """The stream: chunking, timing, look-ahead, interruption, and what it makes of sounds."""
 
+import wave
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from musetalk_service.engines.builtin.mouth_stream import MouthStream, load_network
+from musetalk_service.engines.builtin.mouth_stream import MouthStream, load_network, relax
+from musetalk_service.engines.builtin.mouth_table import BILABIAL, CLASSES, SILENCE
 from musetalk_service.models.face import REST, Mouth
 
 FRAME = 640
 RATE = 16_000
 
 
-def voice(seconds: float, seed: int = 1, pitch: float = 120.0) -> np.ndarray:
-    """A buzz through moving resonances with pauses: enough like speech to open the mouth."""
-    rng = np.random.default_rng(seed)
-    size = int(seconds * RATE)
-    time = np.arange(size) / RATE
-    source = np.diff((time * pitch * (1 + 0.05 * np.sin(5 * time))) % 1.0, prepend=0.0)
-    source += 0.01 * rng.standard_normal(size)
-    result = np.zeros(size)
-    for low, high, width, rate in ((350, 850, 90, 3.1), (900, 2100, 120, 2.3), (2400, 2900, 160, 1.7)):
-        centre = low + (high - low) * (0.5 + 0.5 * np.sin(2 * np.pi * rate * time))
-        radius = np.exp(-np.pi * width / RATE)
-        past, older = 0.0, 0.0
-        out = np.empty(size)
-        for n in range(size):
-            past, older = (
-                source[n] + 2 * radius * np.cos(2 * np.pi * centre[n] / RATE) * past - radius**2 * older,
-                past,
-            )
-            out[n] = past
-        result += out / np.abs(out).max()
-    result *= np.clip(np.sin(2 * np.pi * 2.0 * time) * 3 + 1, 0, 1)
-    return (result / np.abs(result).max() * 12_000).astype(np.int16)
+FIXTURES = Path(__file__).parents[4] / "fixtures"
 
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
-    return voice(3.0)
+    """Six seconds of synthesised speech with twelve p, b and m, some next to each other."""
+    with wave.open(str(FIXTURES / "speech_6s.wav")) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
 
 
 def track(stream: MouthStream, start: int, stop: int) -> np.ndarray:
@@ -50,6 +35,17 @@ def test_the_mouth_moves(speech: np.ndarray) -> None:
     assert mouths.shape[1] == len(Mouth._fields)
     assert mouths.min() >= 0 and mouths.max() <= 1
     assert np.ptp(mouths[:, 0]) > 0.1
+
+
+def test_lips_close_at_p_b_m_and_touch_the_teeth_at_f_v(speech: np.ndarray) -> None:
+    stream = MouthStream(load_network())
+    stream.push(speech)
+    mouths = [Mouth(*row) for row in track(stream, 0, speech.size)]
+    shut = np.array([mouth.press > 0.8 and mouth.jaw < 0.03 for mouth in mouths])
+    assert np.count_nonzero(np.diff(shut.astype(int)) == 1) >= 7
+    assert max(mouth.tuck for mouth in mouths) > 0.8
+    assert max(mouth.jaw for mouth in mouths) > 0.5
+    assert max(mouth.round for mouth in mouths) > 0.5
 
 
 @pytest.mark.parametrize("cut", [37, 320, 640, 1601, 20_000])
@@ -166,3 +162,28 @@ def test_a_network_with_another_look_ahead_is_refused() -> None:
     other.look_ahead += 1
     with pytest.raises(ValueError, match="ahead"):
         MouthStream(other)
+
+
+def test_a_sound_fades_into_silence_within_a_quarter_second() -> None:
+    sounds = np.zeros((40, len(CLASSES)), np.float32)
+    sounds[:, SILENCE] = 1.0
+    sounds[:5] = 0.0
+    sounds[:5, CLASSES.index("ae")] = 1.0
+    relaxed = relax(sounds, sounds[-1])
+    opening = relaxed[:, CLASSES.index("ae")]
+    np.testing.assert_allclose(relaxed.sum(axis=1), 1.0, atol=1e-5)
+    assert (np.diff(opening[4:]) <= 0).all()
+    assert opening[4] == 1 and 0.4 < opening[9] < 0.6 and opening[30] < 0.02
+
+
+def test_a_steady_doubt_does_not_build_up() -> None:
+    doubt = np.zeros((200, len(CLASSES)), np.float32)
+    doubt[:, SILENCE], doubt[:, CLASSES.index("aa")] = 0.96, 0.04
+    np.testing.assert_allclose(relax(doubt, doubt[0]), doubt, atol=1e-6)
+
+
+def test_a_new_sound_is_not_held_back() -> None:
+    change = np.zeros((10, len(CLASSES)), np.float32)
+    change[:5, CLASSES.index("aa")] = 1.0
+    change[5:, BILABIAL] = 1.0
+    np.testing.assert_array_equal(relax(change, change[0]), change)
