@@ -102,8 +102,22 @@ class Settings(BaseSettings):
     idle_timeout_s: float = Field(
         900.0, ge=0, description="A session without any client message for this long is closed; 0 is never."
     )
+    resume_grace_s: float = Field(
+        15.0, ge=0, description="A session whose connection is lost waits this long for its client; 0 is off."
+    )
     shutdown_timeout_s: float = Field(5.0, gt=0, description="Deadline of a graceful shutdown.")
     retry_after_s: int = Field(5, ge=1, description="Retry-After of an HTTP 503.")
+
+    # Rate limits; 0 is none. A burst of AUDIO_BACKLOG_S of audio passes whatever the rates are
+    rate_user_messages_per_s: float = Field(200.0, ge=0, description="Messages a second from one user.")
+    rate_user_bytes_per_s: float = Field(1_000_000.0, ge=0, description="Bytes a second from one user.")
+    rate_user_sessions: int = Field(0, ge=0, description="Sessions at once of one user.")
+    rate_address_messages_per_s: float = Field(0.0, ge=0, description="Messages a second from one address.")
+    rate_address_bytes_per_s: float = Field(0.0, ge=0, description="Bytes a second from one address.")
+    rate_address_sessions: int = Field(0, ge=0, description="Sessions at once from one address.")
+    rate_address_handshakes_per_min: float = Field(
+        1200.0, ge=0, description="Connection attempts a minute from one address."
+    )
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
