@@ -7,7 +7,6 @@ import argparse
 import datetime
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +95,15 @@ def check_export(network: TorchMouthNetwork, exported: MouthNetwork) -> None:
         raise RuntimeError(f"the exported network differs by {difference:.1e}")
 
 
+def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """The command line that gives these weights; folders do not matter."""
+    words = ["python", "training/train.py"]
+    for name, value in vars(options).items():
+        if name not in ("data", "out") and value != parser.get_default(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--steps", type=int, default=6000)
@@ -114,7 +122,7 @@ def main() -> None:
     metadata = {
         "format": _FORMAT,
         "version": f"{datetime.date.today():%Y.%m.%d}",
-        "command": shlex.join(["python", "training/train.py", *sys.argv[1:]]),
+        "command": command(parser, options),
         "classes": CLASSES,
         "dilations": network.dilations,
         "look_ahead_steps": LOOK_AHEAD_STEPS,

@@ -21,7 +21,7 @@ LEAD = 320
 
 _STEP = STACK * mel.HOP
 _LAG = LOOK_AHEAD_STEPS * STACK
-_WARM_UP_FRAMES = 128
+_WARM_UP_FRAMES = 128  # the network hears 1.26 s
 _KEPT_FRAMES = 8  # frames kept before the one that was asked for
 _PIECE = mel.SAMPLE_RATE // 2  # samples processed at once, at most
 _REST_AFTER = mel.SAMPLE_RATE // 2  # so long after the last sample the mouth is at rest in any case
@@ -39,7 +39,7 @@ def relax(posteriors: NDArray[np.float32], before: NDArray[np.float32]) -> NDArr
     The probability of all sounds together falls no faster than by `_RELEASE` a frame; what that adds has the
     proportions of the row before.
     """
-    relaxed = posteriors.copy()
+    relaxed: NDArray[np.float32] = posteriors.copy()
     for row in relaxed:
         missing = (1.0 - before[SILENCE]) * _RELEASE - (1.0 - row[SILENCE])
         if missing > 0.0:
@@ -59,7 +59,7 @@ class _State:
     def __init__(self, network: MouthNetwork, level: mel.LevelState) -> None:
         self.mel = mel.initial_mel()
         self.level = level
-        # A stream begins after silence, not after nothing: the network's memory holds some 1.3 s.
+        # A stream begins after silence, which is not the same to the network as after nothing.
         _, silence = mel.normalise(level, np.full((_WARM_UP_FRAMES, mel.BANDS), mel.LOWEST, np.float32))
         self.hidden, _ = network.run(network.initial(), silence)
         self.frames = np.zeros((0, mel.BANDS), np.float32)
