@@ -1,5 +1,6 @@
 """``openapi.yaml``: the REST routes as FastAPI describes them, and the WebSocket's messages as schemas."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -8,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from musetalk_service.models.messages import CLIENT_MESSAGES, PROTOCOL_VERSION, SERVER_MESSAGES
+from musetalk_service.models.messages import CLIENT_MESSAGES, PROTOCOL_VERSION, SERVER_MESSAGES, USER_ID_PATTERN
 
 WEBSOCKET_PATH = "/musetalk/v1/ws/{user_id}"
 _REF = "#/components/schemas/{model}"
@@ -22,8 +23,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
     _, schemas = models_json_schema(models, ref_template=_REF)
     components = document.setdefault("components", {}).setdefault("schemas", {})
     components.update(schemas.get("$defs", {}))
-    components["ClientMessage"] = _one_of([m.__name__ for m in CLIENT_MESSAGES])
-    components["ServerMessage"] = _one_of([m.__name__ for m in SERVER_MESSAGES])
+    components["ClientMessage"] = _one_of(CLIENT_MESSAGES)
+    components["ServerMessage"] = _one_of(SERVER_MESSAGES)
     document["paths"][WEBSOCKET_PATH] = {"get": _handshake()}
     return document
 
@@ -33,10 +34,12 @@ def to_yaml(document: dict[str, Any]) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _one_of(names: list[str]) -> dict[str, Any]:
+def _one_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """One of the models, told apart by ``type``, whose values are not the schemas' names."""
+    mapping = {m.model_json_schema()["properties"]["type"]["const"]: _REF.format(model=m.__name__) for m in models}
     return {
-        "oneOf": [{"$ref": _REF.format(model=name)} for name in names],
-        "discriminator": {"propertyName": "type"},
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "type", "mapping": mapping},
     }
 
 
@@ -53,12 +56,12 @@ def _handshake() -> dict[str, Any]:
                 "name": "user_id",
                 "in": "path",
                 "required": True,
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+                "schema": {"type": "string", "pattern": USER_ID_PATTERN},
             }
         ],
         "responses": {
             "101": {
-                "description": "Switching protocols.",
+                "description": "Switching protocols; each message from then on is one of these.",
                 "content": {
                     "application/json": {
                         "schema": {
@@ -70,9 +73,17 @@ def _handshake() -> dict[str, Any]:
                     }
                 },
             },
-            "400": {"description": "user_id does not match the pattern."},
-            "403": {"description": "The Origin is not one of CORS_ORIGINS."},
-            "404": {"description": "No avatar for this user, and the default avatar is switched off."},
-            "503": {"description": "No free session, starting or draining; Retry-After says when to come again."},
+            "400": _refusal("user_id does not match the pattern."),
+            "403": _refusal("The Origin is not one of CORS_ORIGINS."),
+            "404": _refusal("No avatar for this user, and the default avatar is switched off."),
+            "503": {
+                **_refusal("No free session, starting or draining."),
+                "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+            },
         },
     }
+
+
+def _refusal(description: str) -> dict[str, Any]:
+    body = {"$ref": _REF.format(model="ErrorBody")}
+    return {"description": description, "content": {"application/json": {"schema": body}}}
