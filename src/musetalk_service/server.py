@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
@@ -130,7 +130,7 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
         await front.connections.serve(socket, user_id)
 
     with resources.as_file(resources.files("musetalk_service") / "web") as web:
-        app.mount("/static", StaticFiles(directory=web), name="static")
+        app.mount("/static", _WebFiles(directory=web), name="static")
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -139,6 +139,15 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
 
     app.openapi = describe  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
+
+
+class _WebFiles(StaticFiles):
+    """The page's modules belong together: a browser asks each time whether its copies are current."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class _Server(uvicorn.Server):
@@ -198,6 +207,7 @@ def _session_settings(settings: Settings) -> SessionSettings:
         late_limit_s=settings.host_late_limit_ms / 1000,
         init_timeout_s=settings.init_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
+        resume_grace_s=settings.resume_grace_s,
     )
 
 

@@ -86,11 +86,14 @@ class ConnectionHandler:
             live.outbox.close()
             # The goodbye is written within a deadline, whatever the client does.
             await asyncio.wait(tasks[:1], timeout=self._close_timeout_s)
+            if live.connection_lost:
+                self._sessions.detach(live)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._sessions.release(live)
+            if live.detached_at is None:
+                self._sessions.release(live)
             log.info("connection closed", extra={"session_id": live.protocol.session_id})
 
     def _admit(self, socket: WebSocket, user_id: str) -> LiveSession:
@@ -122,6 +125,8 @@ class ConnectionHandler:
             while live.protocol.state is not State.CLOSED:
                 event = await socket.receive()
                 if event["type"] == "websocket.disconnect":
+                    # A closing handshake brings a reason, be it empty; without one the connection broke.
+                    live.connection_lost = "reason" not in event
                     live.outbox.abandon()
                     return
                 self.receive(live, event.get("text"))

@@ -90,6 +90,7 @@ class HttpHandler:
     def router(self) -> APIRouter:
         """All REST routes."""
         router = APIRouter()
+        router.head("/", include_in_schema=False)(self.page)
         router.get("/", response_class=HTMLResponse, summary="The page to look at and try")(self.page)
         router.get("/health", response_model=Health, responses={503: {"model": Health}}, summary="Health")(self.health)
         router.get("/sessions", response_model=SessionList, summary="Live sessions")(self.list_sessions)

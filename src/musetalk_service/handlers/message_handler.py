@@ -15,6 +15,7 @@ from musetalk_service.models.session import (
     Session,
     Speech,
     SpeechEndMarked,
+    State,
 )
 from musetalk_service.services.session_service import LiveSession, SessionService, init_success
 
@@ -30,13 +31,17 @@ class MessageHandler:
         """Apply one message and queue its answer; raises :class:`ServiceError`, nothing changed."""
         before = live.protocol
         if isinstance(message, wire.Init):
+            token = message.data.resume_token
+            if token is not None and before.state is State.OPENING:
+                self._resume(live, token)
+                return
             before = self._sessions.rename(live, message.session_id)
         session, event = before.receive(message)
         session_id = session.session_id
         match event:
             case Opened():
                 self._sessions.begin(live, session, event.options)
-                live.answer(init_success(live, self._engine))
+                live.answer(init_success(live, self._engine, self._sessions.settings.resume_grace_s))
                 self._sessions.start_stream(live)
             case Speech():
                 if not self._take_audio(live, event.audio):
@@ -65,6 +70,13 @@ class MessageHandler:
         live.protocol = session
         live.director.set_base(session.base_clip)
         live.director.set_speech_clip(session.speech_clip)
+
+    def _resume(self, live: LiveSession, token: str) -> None:
+        self._sessions.resume(live, token)
+        assert live.stream is not None  # it was taken over
+        grace = self._sessions.settings.resume_grace_s
+        live.answer(init_success(live, live.stream.engine, grace, resumed=True))
+        self._sessions.start_stream(live)
 
     def _take_audio(self, live: LiveSession, audio: wire.AudioChunk) -> bool:
         """Queue a chunk; returns whether any sample has come out of it yet."""

@@ -17,6 +17,7 @@ USER_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 """Alphanumeric with hyphens and underscores, 1 to 64 characters."""
 
 StateName = Literal["idle", "speaking", "action"]
+EventName = Literal["speech_started", "speech_ended", "engine_changed", "degraded", "recovered"]
 ActionIndex = Literal[1, 2]
 
 
@@ -40,6 +41,10 @@ class InitData(_Model):
         None
     )
     video_config: VideoConfig = VideoConfig()
+    events: Annotated[bool, Field(description="Whether EVENT messages are wanted.")] = False
+    resume_token: Annotated[
+        str | None, Field(description="From the INIT_SUCCESS of a session whose connection was lost: take it up again.")
+    ] = None
     frames: Annotated[
         Literal["json", "binary"], Field(description="Form of the frames; answers are JSON text in any case.")
     ] = "json"
@@ -196,6 +201,14 @@ class InitSuccessData(_Model):
     )
     protocol_version: str = PROTOCOL_VERSION
     synthetic: Literal[True] = True
+    resume_token: Annotated[
+        str | None, Field(description="Takes the session up again after a lost connection, within resume_grace_s.")
+    ] = None
+    resume_grace_s: float | None = None
+    resumed: bool = False
+    audio_received_ms: Annotated[
+        int, Field(ge=0, description="Audio accepted so far: 0 for a new session, where to go on for a resumed one.")
+    ] = 0
 
 
 class VideoFrameData(_Model):
@@ -226,6 +239,15 @@ class ActionTriggeredData(_Model):
 class InterruptedData(_Model):
     audio_played_ms: int
     audio_dropped_ms: int
+
+
+class EventData(_Model):
+    event: EventName
+    audio_timestamp: Annotated[
+        int | None, Field(description="Where in the audio it happened; null where no audio is played.")
+    ] = None
+    engine: Annotated[str | None, Field(description="With engine_changed: the engine that renders now.")] = None
+    reason: Annotated[str | None, Field(description="With degraded: why.")] = None
 
 
 class CloseAckData(_Model):
@@ -279,6 +301,11 @@ class Interrupted(_ServerEnvelope):
     data: InterruptedData
 
 
+class Event(_ServerEnvelope):
+    type: Literal["EVENT"] = "EVENT"
+    data: EventData
+
+
 class CloseAck(_ServerEnvelope):
     type: Literal["CLOSE_ACK"] = "CLOSE_ACK"
     data: CloseAckData
@@ -289,7 +316,9 @@ class Error(_ServerEnvelope):
     data: ErrorData
 
 
-ServerMessage = InitSuccess | VideoFrame | ActionFrame | StateChanged | ActionTriggered | Interrupted | CloseAck | Error
+ServerMessage = (
+    InitSuccess | VideoFrame | ActionFrame | StateChanged | ActionTriggered | Interrupted | Event | CloseAck | Error
+)
 SERVER_MESSAGES: tuple[type[_ServerEnvelope], ...] = (
     InitSuccess,
     VideoFrame,
@@ -297,6 +326,7 @@ SERVER_MESSAGES: tuple[type[_ServerEnvelope], ...] = (
     StateChanged,
     ActionTriggered,
     Interrupted,
+    Event,
     CloseAck,
     Error,
 )

@@ -28,8 +28,10 @@ class Plan:
     state: StateName
     audio_position: int | None
     """Where in the audio this frame belongs, or None while none is played."""
+    voiced: bool
+    """Whether somebody speaks; a silence as long as the hold setting is not speech any more."""
     speaking: bool
-    """Whether the mouth follows the audio; in a long silence it rests and the idle packets serve."""
+    """Whether the mouth follows the audio in this frame: voiced, and the audio is there."""
     action_progress: float | None
 
 
@@ -94,6 +96,12 @@ class Director:
         """The idle packet that belongs to a frame; multiples of a GOP's length are IDRs."""
         return (frame + self._loop_offset) % self._clip_frames[DEFAULT_CLIP]
 
+    def opening(self, frame: int) -> Plan:
+        """The plan of a frame that nothing could be asked for in advance: an idle packet; no audio is used up."""
+        place = ClipPosition(DEFAULT_CLIP, self.idle_index(frame))
+        action = self._progress(frame)
+        return Plan(frame, place, False, True, self._state(False), None, False, False, action)
+
     def plan(self, frame: int, now: float, *, host: bool, request_idr: bool) -> tuple[Plan, list[Trigger]]:
         """The plan of a frame, and what ended by itself.
 
@@ -126,6 +134,7 @@ class Director:
             force_idr=not was_live or request_idr or self.idle_index(frame) % GOP_FRAMES == 0,
             state=self._state(speaking),
             audio_position=position,
+            voiced=speaking,
             speaking=moves,
             action_progress=progress,
         )

@@ -14,6 +14,8 @@ class Metrics:
         self.sessions_active = Gauge("avatar_sessions_active", "Sessions with an open socket", registry=r)
         self.sessions_speaking = Gauge("avatar_sessions_speaking", "Sessions whose frames a host renders", registry=r)
         self.sessions_total = Counter("avatar_sessions_total", "Sessions begun", registry=r)
+        self.sessions_detached = Counter("avatar_sessions_detached_total", "Connections lost in a session", registry=r)
+        self.sessions_resumed = Counter("avatar_sessions_resumed_total", "Sessions taken up again", registry=r)
         self.rejected = Counter("avatar_sessions_rejected_total", "Handshakes refused", ["reason"], registry=r)
         self.worker_slots = Gauge("avatar_worker_slots", "Engine hosts by state", ["state"], registry=r)
         self.first_frame = Histogram(
@@ -27,7 +29,7 @@ class Metrics:
         )
         self.frames = Counter(
             "avatar_frames_total",
-            "Frames by result: sent, held, late, filled, dropped",
+            "Frames by result: sent, held, late, filled, skipped, dropped",
             ["result"],
             registry=r,
         )

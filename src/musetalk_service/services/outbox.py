@@ -40,6 +40,16 @@ class Outbox:
         self._heads = (json_head("VIDEO_FRAME", session_id), json_head("ACTION_FRAME", session_id))
 
     @property
+    def binary(self) -> bool:
+        """Whether frames go out in binary form."""
+        return self._binary
+
+    @property
+    def backlog(self) -> int:
+        """Frames that wait to be written."""
+        return self._frames
+
+    @property
     def wants_idr(self) -> bool:
         """True while frames are dropped until the next IDR."""
         return self._skipping

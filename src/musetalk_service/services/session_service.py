@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from musetalk_service.errors import AtCapacityError
+from musetalk_service.errors import AtCapacityError, InvalidSessionError
 from musetalk_service.models import messages as wire
 from musetalk_service.models.media import FPS, HEIGHT, SAMPLE_RATE, WIDTH, samples_to_ms
-from musetalk_service.models.session import CloseReason, Session, Trigger, adopt_session_id
+from musetalk_service.models.session import CloseReason, Session, State, Trigger, adopt_session_id
 from musetalk_service.services.audio_service import AudioIntake, AudioTimeline, make_timeline
 from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
 from musetalk_service.services.director import Director
@@ -39,6 +40,7 @@ class SessionSettings:
     late_limit_s: float
     init_timeout_s: float
     idle_timeout_s: float
+    resume_grace_s: float
 
 
 class LiveSession:
@@ -66,6 +68,11 @@ class LiveSession:
         self.ended = asyncio.Event()
         """Set when the session is over, whoever ended it; the connection then says goodbye."""
         self.opened_at: float | None = None
+        self.wants_events = False
+        self.resume_token = secrets.token_urlsafe(24)
+        self.connection_lost = False
+        self.detached_at: float | None = None
+        """Since when the connection is lost; the session waits for its client to come back."""
         self._service = service
 
     @property
@@ -85,6 +92,9 @@ class LiveSession:
         if self.opened_at is not None:
             self._service.metrics.first_frame.observe(max(0.0, now - self.opened_at))
             self.opened_at = None
+        for notice in self.stream.take_notices():
+            if self.wants_events:
+                self.answer(wire.Event(session_id=self.protocol.session_id, data=notice))
 
     def catch_up(self, now: float) -> None:
         """Send frames that have come late."""
@@ -101,6 +111,16 @@ class LiveSession:
         if isinstance(message, wire.Error):
             self._service.metrics.errors.labels(message.data.code).inc()
         self.outbox.put(message.model_dump_json(exclude_none=isinstance(message, wire.Error)))
+
+    def take_over(self, lost: "LiveSession", now: float) -> None:
+        """Become a session whose connection was lost: everything of it but its connection."""
+        assert lost.stream is not None  # only a session that has begun can be taken up again
+        self.protocol, self.avatar = lost.protocol, lost.avatar
+        self.intake, self.timeline, self.director = lost.intake, lost.timeline, lost.director
+        self.created, self.wants_events = lost.created, lost.wants_events
+        self.stream, lost.stream = lost.stream, None
+        since = now if lost.detached_at is None else lost.detached_at
+        self.stream.resume(self.outbox, round((now - since) * FPS), now)
 
     def end(self, reason: CloseReason, trigger: Trigger) -> None:
         """CLOSE_ACK, and no more frames. Twice is fine."""
@@ -189,6 +209,40 @@ class SessionService:
         session_id = adopt_session_id(proposed, self._sessions)
         return replace(live.protocol, session_id=session_id) if session_id == proposed else live.protocol
 
+    def detach(self, live: LiveSession) -> None:
+        """The connection is lost: keep what has begun for a while, give up what has not."""
+        if live.stream is None or live.protocol.state is State.CLOSED or not self._keeps_lost():
+            self.release(live)
+            return
+        self.stop_stream(live)
+        live.detached_at = self.clock.now()
+        self.metrics.sessions_detached.inc()
+        log.info("connection lost, session waits", extra={"session_id": live.protocol.session_id})
+
+    def resume(self, live: LiveSession, token: str) -> None:
+        """Let a new connection's session take up the one that the token belongs to.
+
+        Raises :class:`InvalidSessionError` when there is none, any more or for this user.
+        """
+        lost = next((s for s in self if secrets.compare_digest(s.resume_token.encode(), token.encode())), None)
+        if lost is None or lost is live or lost.stream is None or lost.protocol.user_id != live.protocol.user_id:
+            raise InvalidSessionError(
+                "there is no session to resume: it has ended, or the grace time is over", field="data.resume_token"
+            )
+        now = self.clock.now()
+        self.stop_stream(lost)
+        self._sessions.pop(live.protocol.session_id, None)
+        live.take_over(lost, now)
+        live.outbox.name_session(live.protocol.session_id, binary=lost.outbox.binary)
+        self._sessions[live.protocol.session_id] = live
+        lost.outbox.abandon()
+        lost.ended.set()  # a connection that is half open goes now
+        self.metrics.sessions_active.set(len(self._sessions))
+        self.metrics.sessions_resumed.inc()
+
+    def _keeps_lost(self) -> bool:
+        return self.settings.resume_grace_s > 0 and not self._draining
+
     def begin(self, live: LiveSession, opened: Session, options: wire.InitData) -> None:
         """INIT was accepted: the stream starts with the next tick of its slot."""
         self._sessions.pop(live.protocol.session_id, None)
@@ -196,6 +250,7 @@ class SessionService:
         self._sessions[opened.session_id] = live
         live.outbox.name_session(opened.session_id, binary=options.frames == "binary")
         live.opened_at = self.clock.now()
+        live.wants_events = options.events
         live.stream = SessionStream(
             opened.session_id,
             StreamSettings(live.avatar.name, self.settings.engine, self.settings.late_limit_s),
@@ -225,7 +280,8 @@ class SessionService:
     def release(self, live: LiveSession) -> None:
         """The connection is over. Twice is fine."""
         self.stop_stream(live)
-        self._sessions.pop(live.protocol.session_id, None)
+        if self._sessions.get(live.protocol.session_id) is live:
+            del self._sessions[live.protocol.session_id]
         self.metrics.sessions_active.set(len(self._sessions))
         if not self._sessions:
             self._empty.set()
@@ -238,6 +294,10 @@ class SessionService:
     def expire(self, now: float) -> None:
         """End sessions that never began or that no client has spoken to for too long."""
         for live in self:
+            if live.detached_at is not None:
+                if now - live.detached_at >= self.settings.resume_grace_s:
+                    self.release(live)
+                continue
             if live.stream is None:
                 since, limit = live.admitted, self.settings.init_timeout_s
             else:
@@ -249,14 +309,17 @@ class SessionService:
         """Admit nobody more, and end every session with CLOSE_ACK server_shutdown."""
         self._draining = True
         for live in self:
-            live.end("server_shutdown", Trigger.SHUTDOWN)
+            if live.detached_at is not None:
+                self.release(live)
+            else:
+                live.end("server_shutdown", Trigger.SHUTDOWN)
 
     def _at_capacity(self, message: str, reason: str) -> AtCapacityError:
         self.metrics.rejected.labels(reason).inc()
         return AtCapacityError(message, retry_after_ms=self.settings.retry_after_s * 1000)
 
 
-def init_success(live: LiveSession, engine: str) -> wire.InitSuccess:
+def init_success(live: LiveSession, engine: str, resume_grace_s: float, *, resumed: bool = False) -> wire.InitSuccess:
     """The answer to INIT."""
     return wire.InitSuccess(
         session_id=live.protocol.session_id,
@@ -270,5 +333,9 @@ def init_success(live: LiveSession, engine: str) -> wire.InitSuccess:
             height=HEIGHT,
             fps=FPS,
             delay_ms=live.delay_ms,
+            resume_token=live.resume_token if resume_grace_s > 0 else None,
+            resume_grace_s=resume_grace_s or None,
+            resumed=resumed,
+            audio_received_ms=live.timeline.accepted_ms,
         ),
     )

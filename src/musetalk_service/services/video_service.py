@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from musetalk_service.bus import messages as bus
+from musetalk_service.models import messages as wire
 from musetalk_service.models.clips import DEFAULT_CLIP
 from musetalk_service.models.media import (
     FRAME_SECONDS,
@@ -27,6 +28,8 @@ from musetalk_service.utils.encoding import FramePayload
 
 log = logging.getLogger(__name__)
 
+_SKIP_AT_BACKLOG = 3
+"""With so many frames waiting for a slow client, live frames are left out before they are rendered."""
 _WARM_UP_SAMPLES = 8000
 """Audio before the playhead that a new host gets, so that its network hears what came before."""
 
@@ -72,6 +75,10 @@ class SessionStream:
         self._pcm_sent = 0
         self._shown = ClipPosition(DEFAULT_CLIP, 0)
         self._lost_at: float | None = None
+        self._skipped = False
+        self._owes_idr = False
+        self._voiced = False
+        self._notices: list[wire.EventData] = []
         self.engine = settings.engine
 
     @property
@@ -87,7 +94,7 @@ class SessionStream:
     def tick(self, now: float) -> list[Trigger]:
         """Deliver the frame that is due, and plan the next; returns what ended by itself."""
         if self._plan is None:  # the very first frame: nothing has been planned ahead
-            self._plan, _ = self._director.plan(self._frame, now, host=False, request_idr=False)
+            self._plan = self._director.opening(self._frame)
         self._deliver(self._plan, now)
         self._frame += 1
         return self._plan_next(now)
@@ -100,6 +107,20 @@ class SessionStream:
         """Barge-in: audio that was dropped is never sent to the host."""
         self._pcm_sent = self._timeline.playhead
 
+    def take_notices(self) -> list[wire.EventData]:
+        """What has happened since the last call that a client may want to know."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def resume(self, outbox: Outbox, frames_away: int, now: float) -> None:
+        """Go on for a viewer that comes back after so many frame periods: at an IDR, in an outbox of its own."""
+        self._leave_host(now)
+        self._pending.clear()
+        self._outbox = outbox
+        self._frame += frames_away
+        self._director.host_lost(self._frame)
+        self._plan = None
+
     def close(self, now: float) -> None:
         """Give the host's part of the session up. Twice is fine."""
         self._leave_host(now)
@@ -108,7 +129,10 @@ class SessionStream:
 
     def _deliver(self, plan: Plan, now: float) -> None:
         if plan.live:
-            self._pending.append(plan)
+            if self._skipped:
+                self._metrics.frames.labels("skipped").inc()
+            else:
+                self._pending.append(plan)
             self._drain(now)
             self._check_host(now)
             return
@@ -136,10 +160,13 @@ class SessionStream:
             _timestamp_ms(plan),
             plan.action_progress,
         )
-        self.engine = frame.engine
+        if frame.engine != self.engine:
+            self.engine = frame.engine
+            self._notice("engine_changed", plan, engine=frame.engine)
         if self._lost_at is not None:
             self._metrics.failover_gap.observe(now - self._lost_at)
             self._lost_at = None
+            self._notice("recovered", plan)
         if frame.held:
             self._metrics.frames.labels("held").inc()
         self._send(plan, payload)
@@ -162,6 +189,12 @@ class SessionStream:
         if self._outbox.frames_dropped > dropped:
             self._metrics.frames.labels("dropped").inc(self._outbox.frames_dropped - dropped)
         self._shown = plan.place
+        if plan.voiced != self._voiced:
+            self._voiced = plan.voiced
+            self._notice("speech_started" if plan.voiced else "speech_ended", plan)
+
+    def _notice(self, event: wire.EventName, plan: Plan, **fields: str) -> None:
+        self._notices.append(wire.EventData(event=event, audio_timestamp=_timestamp_ms(plan), **fields))
 
     def _check_host(self, now: float) -> None:
         """Frames are due that have not come: wait a little, or go on without this host."""
@@ -184,10 +217,14 @@ class SessionStream:
         host_ready = self._host is not None or self._hosts.available
         reopen = self._host is None
         previous_live = self._plan is not None and self._plan.live
-        plan, triggers = self._director.plan(
-            self._frame, now, host=host_ready, request_idr=self._outbox.wants_idr or reopen
-        )
+        request_idr = self._outbox.wants_idr or reopen or self._owes_idr
+        plan, triggers = self._director.plan(self._frame, now, host=host_ready, request_idr=request_idr)
         self._plan = plan
+        self._skipped = plan.live and self._outbox.backlog >= _SKIP_AT_BACKLOG
+        if self._skipped:  # nothing refers to a frame that was never encoded; an IDR that was due is owed
+            self._owes_idr = self._owes_idr or plan.force_idr
+            return triggers
+        self._owes_idr = False
         if plan.live != previous_live:
             self._metrics.splices.labels("live" if plan.live else "idle").inc()
         if plan.live:
@@ -236,6 +273,8 @@ class SessionStream:
         self._metrics.failovers.labels("late" if cause == "too late" else "lost").inc()
         self._lost_at = now
         self._leave_host(now)
+        if self._plan is not None:
+            self._notice("degraded", self._plan, reason=cause)
         if self._pending:
             self._director.host_lost(self._pending[0].frame)
         for plan in self._pending:
