@@ -10,7 +10,7 @@ from musetalk_service.models.session import TRANSITIONS, Return, Session, State,
 
 ID = "0b9f2c3e-6f0a-4a57-9d5e-2f3c1b7a8e90"
 CLIPS = frozenset({"idle_0", "speaking_0", "action_1", "action_2"})
-AUDIO = wire.AudioChunk(data="AAAAAA==")
+AUDIO = wire.AudioChunk.model_validate({"data": "AAAAAA=="})
 MESSAGES: dict[Trigger, wire.ClientMessage] = {
     Trigger.INIT: wire.Init(type="INIT", session_id=ID),
     Trigger.GENERATE: wire.Generate(type="GENERATE", session_id=ID, data=wire.GenerateData(audio_chunk=AUDIO)),
