@@ -95,9 +95,10 @@ class SessionStream:
         """Deliver the frame that is due, and plan the next; returns what ended by itself."""
         if self._plan is None:  # the very first frame: nothing has been planned ahead
             self._plan = self._director.opening(self._frame)
+        congested = self._outbox.backlog >= _SKIP_AT_BACKLOG  # asked before this tick's frames join the queue
         self._deliver(self._plan, now)
         self._frame += 1
-        return self._plan_next(now)
+        return self._plan_next(now, congested=congested)
 
     def catch_up(self, now: float) -> None:
         """Send frames that were late and have come since the tick."""
@@ -211,7 +212,7 @@ class SessionStream:
 
     # --- planning ---
 
-    def _plan_next(self, now: float) -> list[Trigger]:
+    def _plan_next(self, now: float, *, congested: bool) -> list[Trigger]:
         if self._host is not None and not self._host.alive:
             self._lose_host("host ended", now)
         host_ready = self._host is not None or self._hosts.available
@@ -220,7 +221,7 @@ class SessionStream:
         request_idr = self._outbox.wants_idr or reopen or self._owes_idr
         plan, triggers = self._director.plan(self._frame, now, host=host_ready, request_idr=request_idr)
         self._plan = plan
-        self._skipped = plan.live and self._outbox.backlog >= _SKIP_AT_BACKLOG
+        self._skipped = plan.live and congested
         if self._skipped:  # nothing refers to a frame that was never encoded; an IDR that was due is owed
             self._owes_idr = self._owes_idr or plan.force_idr
             return triggers
