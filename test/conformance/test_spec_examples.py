@@ -71,6 +71,10 @@ def test_every_field_is_in_its_table(spec: str, name: str) -> None:
     assert field_names(model) <= tabled
 
 
+def test_every_event_is_described(spec: str) -> None:
+    assert all(f"`{event}`" in section(spec, "EVENT") for event in get_args(wire.EventName))
+
+
 def test_the_binary_examples_are_the_frames_of_the_json_ones(spec: str) -> None:
     frames = [example["data"] for example in examples(spec) if "frame_data" in example["data"]]
     told = re.findall(r"^4d46 [0-9a-f ]+$", section(spec, "Binary frames"), re.MULTILINE)
