@@ -27,7 +27,7 @@ def live_server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> It
     server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def speech() -> bytes:
     """Two seconds of synthetic speech, 16 kHz mono s16le, without its WAV header."""
     return (FIXTURES / "speech_like_2s.wav").read_bytes()[44:]

@@ -48,7 +48,6 @@ async def test_host_dies_in_mid_speech_and_another_goes_on(cache_dir: Path, owin
         assert not client.errors and not client.connection.done()
 
 
-@pytest.mark.xfail(strict=True, reason="a host that owes nothing is replaced without being counted")
 async def test_lost_host_is_counted_once(cache_dir: Path) -> None:
     async with started_service(cache_dir, hosts=2) as service:
         client = await service.session()
@@ -178,7 +177,7 @@ async def test_slow_reader_loses_whole_runs_up_to_a_key_frame(cache_dir: Path) -
         assert all(slow.frames[n + 1].data.is_keyframe for n in holes)
         assert [frame.data.sequence_number for frame in slow.frames] == list(range(len(stamps)))
         assert len(slow.answers("ACTION_TRIGGERED")) == 1
-        assert service.count("dropped") > 0
+        assert service.count("dropped") + service.count("skipped") > 0
 
 
 async def test_slow_reader_can_still_be_told_goodbye(cache_dir: Path) -> None:

@@ -173,7 +173,6 @@ async def test_client_that_vanishes_after_close_leaves_nothing(cache_dir: Path) 
         assert len(service.front.sessions) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the first frame takes audio that no host renders")
 async def test_speech_right_after_init_is_spoken(cache_dir: Path) -> None:
     async with started_service(cache_dir) as service:
         client = service.connect()

@@ -262,9 +262,12 @@ async def started_service(
     engines: Callable[[], dict[str, Engine]] = grey_engines,
     **settings: Any,
 ) -> AsyncIterator[Service]:
-    """A service on a manual clock with ``hosts`` hosts; ends with everything given back."""
+    """A service on a manual clock with ``hosts`` hosts; ends with everything given back.
+
+    Lost connections end their session at once, unless ``resume_grace_s`` says otherwise.
+    """
     clock = ManualClock()
-    chosen: Settings = default_settings().model_copy(update={"cache_dir": cache_dir, **settings})
+    chosen: Settings = default_settings().model_copy(update={"cache_dir": cache_dir, "resume_grace_s": 0.0, **settings})
     members = [InProcessHost(engines(), clock) for _ in range(hosts)]
     metrics = Metrics()
     front = Front(chosen, clock=clock, hosts=InProcessPool(members, clock, metrics))

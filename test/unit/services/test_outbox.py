@@ -29,6 +29,7 @@ async def _drain(outbox: Outbox) -> list[object]:
             return out
         if text is None:
             return [*out, None]
+        assert isinstance(text, str)
         out.append(json.loads(text)["data"]["frame_timestamp"] // 40 if text.startswith("{") else text)
 
 

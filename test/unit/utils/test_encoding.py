@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musetalk_service.models.messages import ActionFrame, VideoFrame, parse_server_message
-from musetalk_service.utils.encoding import FramePayload, frame_text, json_head
+from musetalk_service.utils.encoding import FramePayload, frame_bytes, frame_text, json_head
 
 
 @given(
@@ -51,3 +51,33 @@ def test_fields_are_exactly_those_of_the_models() -> None:
 def test_shared_part_is_built_once() -> None:
     payload = FramePayload(b"x" * 1000, True, "idle")
     assert payload.json_tail is payload.json_tail
+
+
+@given(
+    unit=st.binary(max_size=300),
+    is_idr=st.booleans(),
+    state=st.sampled_from(["idle", "speaking"]),
+    audio=st.none() | st.integers(0, 10**9),
+    frame=st.integers(0, 10**8),
+    sequence=st.integers(0, 10**8),
+)
+def test_binary_header_is_laid_out_as_specified(
+    unit: bytes, is_idr: bool, state: str, audio: int | None, frame: int, sequence: int
+) -> None:
+    data = frame_bytes(frame, sequence, FramePayload(unit, is_idr, state, audio))
+    assert data[:3] == b"MF\x01"
+    assert data[3] == is_idr
+    assert int.from_bytes(data[4:8], "big") == sequence
+    assert int.from_bytes(data[8:12], "big") == frame * 40 % 2**32
+    assert int.from_bytes(data[12:16], "big") == (0xFFFFFFFF if audio is None else audio)
+    assert data[16:18] == b"\0\0"
+    assert data[18:20] == bytes([{"idle": 0, "speaking": 1}[state], 0])
+    assert int.from_bytes(data[20:24], "big") == len(unit)
+    assert data[24:] == unit
+
+
+@given(st.floats(0, 1))
+def test_binary_action_frame_carries_its_progress(progress: float) -> None:
+    data = frame_bytes(1, 2, FramePayload(b"x", True, "action", None, progress))
+    assert data[3] == 0b11 and data[18] == 2
+    assert abs(int.from_bytes(data[16:18], "big") / 65535 - progress) <= 1e-5
