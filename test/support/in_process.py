@@ -183,8 +183,9 @@ class Client:
         self.send_text(json.dumps({"type": kind, "session_id": self.session_id, "data": data or {}}))
 
     def disconnect(self, code: int = 1006) -> None:
-        """The connection is gone."""
-        self._incoming.put_nowait({"type": "websocket.disconnect", "code": code})
+        """The connection is gone: broken, or closed with a handshake, which brings a reason."""
+        event = {"type": "websocket.disconnect", "code": code}
+        self._incoming.put_nowait(event if code == 1006 else event | {"reason": ""})
 
     async def open(self) -> ServerMessage:
         """INIT and its answer; the id in it is used from then on."""
