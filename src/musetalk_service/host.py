@@ -17,7 +17,7 @@ from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default
 from musetalk_service.engines.base import Engine
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.errors import BusClosedError, ModelNotFoundError
-from musetalk_service.services.engine_host import EncoderSettings, EngineHost
+from musetalk_service.services.engine_host import EngineHost
 from musetalk_service.services.engine_scheduler import EngineScheduler
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,7 @@ def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
     """The host's object graph; tests use it in-process."""
     engines = load_engines(chain_from(settings.engine))
     scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)
-    encoding = EncoderSettings(settings.video_crf, settings.video_max_kbps)
-    return EngineHost(scheduler, _avatar, encoding), engines
+    return EngineHost(scheduler, _avatar), engines
 
 
 def ready_message(engines: dict[str, Engine]) -> HostReady:
@@ -54,6 +53,7 @@ def run_host(settings: Settings, bus_fd: int) -> None:
         host.warm_up(DEFAULT_AVATAR)
         link.send([ready_message(engines)])
         while True:
-            link.send(host.handle(link.receive()))
+            messages = link.receive(wait=not host.has_background_work)
+            link.send(host.handle(messages) if messages else host.work_in_background())
     except BusClosedError:
         log.debug("front is gone, host ends")

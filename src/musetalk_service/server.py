@@ -24,11 +24,13 @@ from musetalk_service.handlers.connection_handler import ConnectionHandler
 from musetalk_service.handlers.http_handler import HttpHandler, answer_service_error
 from musetalk_service.handlers.message_handler import MessageHandler
 from musetalk_service.handlers.websocket_protocol import LiveWebSocketProtocol
+from musetalk_service.models.media import make_renditions
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.session_service import SessionService, SessionSettings
+from musetalk_service.utils.certificates import check_key_pair
 from musetalk_service.utils.clock import Clock, MonotonicClock
 
 log = logging.getLogger(__name__)
@@ -48,8 +50,8 @@ class Front:
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
         self.hosts = hosts or HostPool(settings.host_count, settings.for_hosts(), self.clock, self.metrics)
-        encoding_key = f"{__version__}:{settings.video_crf}:{settings.video_max_kbps}"
-        self.avatars = AvatarService(settings.cache_dir, encoding_key, default_enabled=settings.default_avatar_enabled)
+        renditions = make_renditions(settings.video_crf, settings.video_max_kbps)
+        self.avatars = AvatarService(settings.cache_dir, renditions, default_enabled=settings.default_avatar_enabled)
         self.frame_clock = FrameClock(self.clock, self.metrics)
         self.sessions = SessionService(
             _session_settings(settings),
@@ -84,6 +86,7 @@ class Front:
         self.sessions.drain()
         if self._janitor is not None:
             self._janitor.cancel()
+        await self.avatars.close()
         await self.frame_clock.close()
         await self.hosts.close()
 
@@ -167,7 +170,8 @@ class _Server(uvicorn.Server):
         if self.started:
             host = self.config.host if self.config.host not in ("0.0.0.0", "::") else "localhost"
             port = self.servers[0].sockets[0].getsockname()[1]
-            print(f"MuseTalk service {__version__} is ready: http://{host}:{port}/", flush=True)
+            scheme = "https" if self.config.is_ssl else "http"
+            print(f"MuseTalk service {__version__} is ready: {scheme}://{host}:{port}/", flush=True)
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         self._front.sessions.drain()
@@ -177,7 +181,12 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Run until a signal ends it. Raises ``SystemExit`` when the port cannot be had."""
+    """Run until a signal ends it.
+
+    Raises ``SystemExit`` when the port cannot be had, :class:`ConfigurationError` for a useless certificate.
+    """
+    if settings.tls_certfile is not None and settings.tls_keyfile is not None:
+        check_key_pair(settings.tls_certfile, settings.tls_keyfile)
     front = Front(settings)
     config = uvicorn.Config(
         create_app(settings, front),

@@ -29,8 +29,8 @@ class FrontLink(Protocol):
 class HostLink(Protocol):
     """The host's end."""
 
-    def receive(self) -> Sequence[UpMessage]:
-        """Wait for messages and return all that have come, oldest first.
+    def receive(self, *, wait: bool = True) -> Sequence[UpMessage]:
+        """All messages that have come, oldest first; with ``wait`` at least one.
 
         Raises :class:`BusClosedError` when the front is gone.
         """

@@ -54,9 +54,11 @@ class SocketHostLink:
         self._socket = end
         self._buffer = bytearray()
 
-    def receive(self) -> Sequence[UpMessage]:
+    def receive(self, *, wait: bool = True) -> Sequence[UpMessage]:
         messages: list[UpMessage] = []
         while not messages:
+            if not wait and not self._pending():
+                break
             self._read()
             while self._pending():
                 self._read()

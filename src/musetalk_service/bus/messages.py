@@ -7,7 +7,7 @@ session's first one.
 
 import msgspec
 
-from musetalk_service.models.media import ClipPosition
+from musetalk_service.models.media import ClipPosition, Rendition
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):
@@ -17,6 +17,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     epoch: int
     avatar: str
     engine: str
+    rendition: Rendition
     shown: ClipPosition
     """What the viewer sees now; the pose is carried over from there."""
 
@@ -45,10 +46,11 @@ class Shut(msgspec.Struct, frozen=True, tag=True):
 
 
 class PrepareClip(msgspec.Struct, frozen=True, tag=True):
-    """Encode a whole clip as closed GOPs, for the shared idle packets."""
+    """Encode a whole clip as closed GOPs, for the shared idle packets, while nothing else is to be done."""
 
     avatar: str
     clip: str
+    renditions: list[Rendition]
 
 
 UpMessage = Open | Render | Shut | PrepareClip
@@ -90,6 +92,7 @@ class ClipPackets(msgspec.Struct, frozen=True, tag=True):
 
     avatar: str
     clip: str
+    rendition: str
     access_units: list[bytes]
 
 

@@ -5,6 +5,7 @@ import math
 from typing_extensions import assert_never
 
 from musetalk_service.models import messages as wire
+from musetalk_service.models.clips import DEFAULT_CLIP
 from musetalk_service.models.media import SAMPLE_RATE, samples_to_ms
 from musetalk_service.models.session import (
     ActionStarted,
@@ -68,7 +69,8 @@ class MessageHandler:
             case _:
                 assert_never(event)
         live.protocol = session
-        live.director.set_base(session.base_clip)
+        # The default clip is the one that varies; any other is played as asked.
+        live.director.set_base(None if session.base_clip == DEFAULT_CLIP else session.base_clip)
         live.director.set_speech_clip(session.speech_clip)
 
     def _resume(self, live: LiveSession, token: str) -> None:

@@ -29,10 +29,16 @@ class _Model(BaseModel):
 
 
 class VideoConfig(_Model):
-    """What INIT may ask of the video. Only 512x512 at 25 fps is served."""
+    """What INIT may ask of the video."""
 
-    resolution: Literal["512x512"] = "512x512"
+    resolution: Literal["512x512", "384x384", "256x256"] = "512x512"
     fps: Literal[25] = 25
+    max_kbps: Annotated[int | None, Field(ge=50, description="Peak rate that the client can take.")] = None
+
+    @property
+    def size(self) -> int:
+        """Pixels of a side."""
+        return int(self.resolution.partition("x")[0])
 
 
 class InitData(_Model):
@@ -196,6 +202,7 @@ class InitSuccessData(_Model):
     width: int
     height: int
     fps: int
+    max_kbps: Annotated[int | None, Field(description="Peak rate of the video, without the base64's third.")] = None
     delay_ms: int = Field(
         description="From a chunk's arrival to the frame that shows it: look-ahead, one tick, jitter setting."
     )

@@ -5,16 +5,20 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
 import msgspec
 
+from musetalk_service import __version__
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar import Avatar, load_default_avatar
 from musetalk_service.errors import BusClosedError, ModelNotFoundError
-from musetalk_service.models.clips import DEFAULT_CLIP
+from musetalk_service.models.clips import DEFAULT_CLIP, IDLE, kind_of
+from musetalk_service.models.media import GOP_FRAMES, Rendition, choose_rendition
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.utils import h264
 from musetalk_service.utils.encoding import FramePayload
@@ -22,25 +26,38 @@ from musetalk_service.utils.encoding import FramePayload
 log = logging.getLogger(__name__)
 
 
+Packets = tuple[FramePayload, ...]
+"""One clip in one rendition, a payload per frame."""
+
+
 @dataclass(frozen=True)
 class ReadyAvatar:
-    """An avatar whose idle packets are there."""
+    """An avatar whose idle packets are there; more of them arrive while sessions run."""
 
     name: str
-    clip_frames: dict[str, int]
-    idle: tuple[FramePayload, ...]
-    codec: str
-    """For WebCodecs, read from the packets' SPS."""
+    clip_frames: Mapping[str, int]
+    idle: dict[str, dict[str, Packets]]
+    """By rendition, then by clip."""
+
+    def rendition(self, ladder: Sequence[Rendition], size: int, max_kbps: int | None) -> Rendition:
+        """The form for a client's wish, or the first of the ladder while that is not encoded yet."""
+        wanted = choose_rendition(ladder, size, max_kbps)
+        return wanted if DEFAULT_CLIP in self.idle.get(wanted.name, {}) else ladder[0]
+
+    def codec(self, rendition: Rendition) -> str:
+        """For WebCodecs, read from the packets' SPS."""
+        return h264.codec_string(self.idle[rendition.name][DEFAULT_CLIP][0].access_unit)
 
 
 class AvatarService:
     """Finds the avatar of a user, and prepares what its sessions share."""
 
-    def __init__(self, cache_dir: Path, encoding_key: str, *, default_enabled: bool) -> None:
+    def __init__(self, cache_dir: Path, renditions: Sequence[Rendition], *, default_enabled: bool) -> None:
         self._cache_dir = cache_dir
-        self._encoding_key = encoding_key
+        self.renditions = renditions
         self._default_enabled = default_enabled
         self._default: ReadyAvatar | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -48,17 +65,19 @@ class AvatarService:
         return self._default is not None
 
     async def prepare(self, hosts: HostPool) -> None:
-        """Idle packets of the default avatar: from the cache, else encoded by a host and cached."""
+        """The first idle packets of the default avatar; the others follow in the background."""
         avatar = await asyncio.to_thread(load_default_avatar)
-        path = self._cache_dir / f"{avatar.name}-{DEFAULT_CLIP}-{self._key(avatar)}.packets"
-        units = await asyncio.to_thread(_read_packets, path)
-        if units is None:
-            log.info("encoding the idle clip, once", extra={"avatar": avatar.name})
-            units = await self._encode(hosts, avatar.name)
-            await asyncio.to_thread(_write_packets, path, bus.ClipPackets(avatar.name, DEFAULT_CLIP, units))
-        idle = tuple(FramePayload(unit, h264.is_idr(unit), "idle") for unit in units)
         lengths = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
-        self._default = ReadyAvatar(avatar.name, lengths, idle, h264.codec_string(units[0]))
+        ready = ReadyAvatar(avatar.name, lengths, {rendition.name: {} for rendition in self.renditions})
+        await self._add(hosts, avatar, ready, DEFAULT_CLIP, self.renditions[:1])
+        self._default = ready
+        self._task = asyncio.create_task(self._prepare_rest(hosts, avatar, ready), name="idle-packets")
+
+    async def close(self) -> None:
+        """Stop preparing. Twice is fine."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def find(self, user_id: str) -> ReadyAvatar:
         """The avatar that answers a user. Raises :class:`ModelNotFoundError`."""
@@ -68,29 +87,73 @@ class AvatarService:
             )
         return self._default
 
-    async def _encode(self, hosts: HostPool, avatar: str) -> list[bytes]:
+    async def _prepare_rest(self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar) -> None:
+        for clip in sorted(clip for clip in avatar.clips if kind_of(clip) == IDLE):
+            await self._add(hosts, avatar, ready, clip, self.renditions)
+
+    async def _add(
+        self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar, clip: str, renditions: Sequence[Rendition]
+    ) -> None:
+        """Packets of a clip, from the cache where they are, else from a host."""
+        missing = []
+        for rendition in renditions:
+            if clip in ready.idle[rendition.name]:
+                continue
+            path = self._path(avatar, clip, rendition)
+            units = await asyncio.to_thread(_read_packets, path, avatar.clip_frames(clip))
+            if units is None:
+                missing.append(rendition)
+            else:
+                ready.idle[rendition.name][clip] = _payloads(units)
+        if not missing:
+            return
+        log.info("encoding an idle clip, once", extra={"avatar": avatar.name, "clip": clip, "forms": len(missing)})
+        for rendition, units in (await self._encode(hosts, avatar.name, clip, missing)).items():
+            ready.idle[rendition.name][clip] = _payloads(units)
+            packets = bus.ClipPackets(avatar.name, clip, rendition.name, units)
+            await asyncio.to_thread(_write_packets, self._path(avatar, clip, rendition), packets)
+
+    async def _encode(
+        self, hosts: HostPool, avatar: str, clip: str, renditions: Sequence[Rendition]
+    ) -> dict[Rendition, list[bytes]]:
         while True:
             host = await hosts.first()
-            waiter: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-            host.clips[avatar, DEFAULT_CLIP] = waiter
-            host.send(bus.PrepareClip(avatar, DEFAULT_CLIP), now=0.0)
+            loop = asyncio.get_running_loop()
+            waiters: dict[Rendition, asyncio.Future[list[bytes]]] = {r: loop.create_future() for r in renditions}
+            host.clips.update({(avatar, clip, r.name): waiter for r, waiter in waiters.items()})
+            host.send(bus.PrepareClip(avatar, clip, list(renditions)), now=0.0)
             try:
-                return await waiter
+                units = await asyncio.gather(*waiters.values())
             except BusClosedError:
-                log.warning("the host ended while encoding the idle clip; trying the next")
+                log.warning("the host ended while encoding an idle clip; trying the next")
+                continue
+            return dict(zip(renditions, units, strict=True))
 
-    def _key(self, avatar: Avatar) -> str:
-        """Changes with the picture, the code that draws it and the encoding."""
-        digest = hashlib.sha256(f"{avatar.digest}:{self._encoding_key}".encode())
-        package = resources.files("musetalk_service")
+    def _path(self, avatar: Avatar, clip: str, rendition: Rendition) -> Path:
+        return self._cache_dir / f"{avatar.name}-{clip}-{rendition.name}-{self._key(avatar, rendition)}.packets"
+
+    @staticmethod
+    def _key(avatar: Avatar, rendition: Rendition) -> str:
+        """Changes with the picture, the code that draws and encodes it, and the encoding."""
+        key = f"{avatar.digest}:{_code_digest()}:{__version__}:{rendition}"
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    with resources.as_file(resources.files("musetalk_service")) as package:
         for folder in ("engines/face", "utils"):
-            for source in sorted((package / folder).iterdir(), key=lambda entry: entry.name):
-                if source.name.endswith(".py"):
-                    digest.update(source.read_bytes())
-        return digest.hexdigest()[:16]
+            for source in sorted((package / folder).rglob("*.py")):
+                digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
-def _read_packets(path: Path) -> list[bytes] | None:
+def _payloads(units: Sequence[bytes]) -> Packets:
+    return tuple(FramePayload(unit, h264.is_idr(unit), IDLE) for unit in units)
+
+
+def _read_packets(path: Path, frames: int) -> list[bytes] | None:
     try:
         message = bus.decode_down(path.read_bytes())
     except FileNotFoundError:
@@ -101,7 +164,9 @@ def _read_packets(path: Path) -> list[bytes] | None:
             extra={"path": str(path), "cause": str(error)},
         )
         return None
-    return message.access_units if isinstance(message, bus.ClipPackets) and message.access_units else None
+    units = message.access_units if isinstance(message, bus.ClipPackets) else []
+    whole = len(units) == frames and all(h264.is_idr(unit) for unit in units[::GOP_FRAMES])
+    return units if whole else None
 
 
 def _write_packets(path: Path, packets: bus.ClipPackets) -> None:

@@ -4,13 +4,15 @@ A session shows either the shared idle packets or frames that a host renders for
 begins at any frame, with an IDR; the way back is open only where the idle clip has one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from musetalk_service.models.clips import ACTION, DEFAULT_CLIP, IDLE, SPEAKING, action_clip, kind_of
-from musetalk_service.models.media import GOP_FRAMES, ClipPosition
+from musetalk_service.models.media import ClipPosition
 from musetalk_service.models.messages import StateName
 from musetalk_service.models.session import Trigger
 from musetalk_service.services.audio_service import AudioTimeline
+from musetalk_service.services.idle_playlist import IdlePlaylist
 
 _SETTLE_FRAMES = 14
 """Frames after a change of clip or of the mouth until the picture equals the idle clip's again."""
@@ -48,28 +50,36 @@ class Director:
     """Decides frame after frame; told of messages between frames."""
 
     def __init__(
-        self, timeline: AudioTimeline, clip_frames: dict[str, int], *, speech_end_s: float, silence_hold_s: float
+        self,
+        timeline: AudioTimeline,
+        clip_frames: Mapping[str, int],
+        playlist: IdlePlaylist,
+        *,
+        speech_end_s: float,
+        silence_hold_s: float,
     ) -> None:
         self._timeline = timeline
+        self._playlist = playlist
         self._clip_frames = clip_frames
         self._speech_end_s = speech_end_s
         self._silence_hold_s = silence_hold_s
-        self._base_clip = DEFAULT_CLIP
+        self._base_clip: str | None = None
+        self._base_changed = False
         self._speech_clip = DEFAULT_CLIP
         self._has_audio = False
         self._last_audio = 0.0
         self._last_voice = 0.0
         self._action: _Action | None = None
         self._live = False
-        self._clip = DEFAULT_CLIP
+        self._clip: str | None = None
         self._changed_at = -_SETTLE_FRAMES
         self._mouth_moves = False
-        self._loop_offset = 0
 
     # --- what the client asked for ---
 
-    def set_base(self, clip: str) -> None:
-        """The clip that plays when nothing else does."""
+    def set_base(self, clip: str | None) -> None:
+        """The clip that plays when nothing else does; None: the idle clips, one after another."""
+        self._base_changed = self._base_changed or clip != self._base_clip
         self._base_clip = clip
 
     def set_speech_clip(self, clip: str) -> None:
@@ -88,19 +98,18 @@ class Director:
     def host_lost(self, frame: int) -> None:
         """Live frames from ``frame`` on will not come: idle packets take over there, at an IDR."""
         self._live = False
-        self._loop_offset += -self.idle_index(frame) % GOP_FRAMES
+        self._playlist.enter(frame)
 
     # --- frame after frame ---
 
-    def idle_index(self, frame: int) -> int:
-        """The idle packet that belongs to a frame; multiples of a GOP's length are IDRs."""
-        return (frame + self._loop_offset) % self._clip_frames[DEFAULT_CLIP]
+    def idle_place(self, frame: int) -> ClipPosition:
+        """The idle packet that belongs to a frame; the first of each GOP is an IDR."""
+        return self._playlist.place(frame)
 
     def opening(self, frame: int) -> Plan:
         """The plan of a frame that nothing could be asked for in advance: an idle packet; no audio is used up."""
-        place = ClipPosition(DEFAULT_CLIP, self.idle_index(frame))
         action = self._progress(frame)
-        return Plan(frame, place, False, True, self._state(False), None, False, False, action)
+        return Plan(frame, self.idle_place(frame), False, True, self._state(False), None, False, False, action)
 
     def plan(self, frame: int, now: float, *, host: bool, request_idr: bool) -> tuple[Plan, list[Trigger]]:
         """The plan of a frame, and what ended by itself.
@@ -116,22 +125,22 @@ class Director:
         if self._action is not None and progress is None:
             self._action = None
             triggers.append(Trigger.ACTION_ENDED)
-        place = self._place(frame, speaking)
+        jumps = self._pin_base(frame)
+        clip = self._own_clip(frame, speaking)
         moves = speaking and position is not None
-        if place.clip != self._clip or (self._mouth_moves and not moves):
+        if jumps or clip != self._clip or (self._mouth_moves and not moves):
             self._changed_at = frame
-        self._clip, self._mouth_moves = place.clip, moves
+        self._clip, self._mouth_moves = clip, moves
         was_live = self._live
-        self._choose_source(frame, host, busy=moves or place.clip != DEFAULT_CLIP, settling=speaking)
-        if was_live and not host:
+        self._choose_source(frame, host, busy=moves or jumps or clip is not None, settling=speaking)
+        if (was_live or jumps) and not host:
             self.host_lost(frame)
-        if not self._live:
-            place = ClipPosition(DEFAULT_CLIP, self.idle_index(frame))
+        place = self.idle_place(frame) if clip is None or not self._live else self._place(frame, clip)
         plan = Plan(
             frame,
             place,
             self._live,
-            force_idr=not was_live or request_idr or self.idle_index(frame) % GOP_FRAMES == 0,
+            force_idr=not was_live or request_idr or self._playlist.is_idr(frame),
             state=self._state(speaking),
             audio_position=position,
             voiced=speaking,
@@ -161,7 +170,7 @@ class Director:
             self._live = True
         elif self._live:
             settled = not settling and frame - self._changed_at >= _SETTLE_FRAMES
-            self._live = not (settled and self.idle_index(frame) % GOP_FRAMES == 0)
+            self._live = not (settled and self._playlist.is_idr(frame))
 
     def _progress(self, frame: int) -> float | None:
         action = self._action
@@ -172,14 +181,30 @@ class Director:
             return None
         return min(1.0, (shown + 1) / action.frames)
 
-    def _place(self, frame: int, speaking: bool) -> ClipPosition:
+    def _pin_base(self, frame: int) -> bool:
+        """Let the playlist follow a change of the base clip; returns whether its picture jumps."""
+        if not self._base_changed:
+            return False
+        self._base_changed = False
+        base = self._base_clip
+        return self._playlist.pin(base if base is not None and kind_of(base) == IDLE else None, frame)
+
+    def _own_clip(self, frame: int, speaking: bool) -> str | None:
+        """The clip that hides the idle ones in this frame, or None where they show."""
         action = self._action
         if action is not None and frame - action.start < action.frames:
-            return ClipPosition(action_clip(action.index), frame - action.start)
+            return action_clip(action.index)
         clip = self._speech_clip if speaking else self._base_clip
-        return ClipPosition(clip, (frame + self._loop_offset) % self._clip_frames[clip])
+        return None if clip is None or kind_of(clip) == IDLE else clip
+
+    def _place(self, frame: int, clip: str) -> ClipPosition:
+        action = self._action
+        if action is not None and clip == action_clip(action.index):
+            return ClipPosition(clip, frame - action.start)
+        return ClipPosition(clip, frame % self._clip_frames[clip])
 
     def _state(self, speaking: bool) -> StateName:
         if self._action is not None:
             return ACTION
-        return SPEAKING if speaking or kind_of(self._base_clip) == SPEAKING else IDLE
+        by_choice = self._base_clip is not None and kind_of(self._base_clip) == SPEAKING
+        return SPEAKING if speaking or by_choice else IDLE

@@ -6,7 +6,8 @@ process around it is ``host.py``; tests call it directly.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import Picture
 from musetalk_service.errors import EngineError
 from musetalk_service.models.face import NEUTRAL, REST, Pose
-from musetalk_service.models.media import GOP_FRAMES, ClipPosition
+from musetalk_service.models.media import GOP_FRAMES, ClipPosition, Rendition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
@@ -26,18 +27,6 @@ log = logging.getLogger(__name__)
 
 _EASE_FRAMES = np.array([4 if name in ("blink", "gaze_x", "gaze_y") else 12 for name in Pose._fields])
 """Frames in which a difference of pose, left by a change of clip, dies away; eyes are quicker than heads."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSettings:
-    """What a host needs to know of encoding."""
-
-    crf: int = 23
-    max_kbps: int = 1500
-
-    def open(self, engine: str) -> H264Encoder:
-        """An encoder whose IDRs name the engine."""
-        return H264Encoder(synthetic_label(engine, __version__), crf=self.crf, max_kbps=self.max_kbps)
 
 
 class PoseEaser:
@@ -63,6 +52,33 @@ class PoseEaser:
         return Pose(*self._last.tolist())
 
 
+class ClipJob:
+    """A clip on its way to packets: closed GOPs, mouth at rest, a picture drawn once for all renditions."""
+
+    def __init__(self, avatar: Avatar, clip: str, renditions: Sequence[Rendition]) -> None:
+        self._avatar = avatar
+        self._clip = clip
+        label = synthetic_label("static", __version__)
+        self._encoders = {rendition.name: H264Encoder(label, rendition) for rendition in renditions}
+        self._units: dict[str, list[bytes]] = {name: [] for name in self._encoders}
+        self._index = 0
+
+    def step(self) -> bool:
+        """Make one frame; returns whether the clip is complete."""
+        pose = self._avatar.pose(ClipPosition(self._clip, self._index))
+        picture = self._avatar.renderer.render(pose, REST)
+        for name, encoder in self._encoders.items():
+            encoded = encoder.encode(picture, force_idr=self._index % GOP_FRAMES == 0)
+            self._units[name].append(encoded.access_unit)
+        self._index += 1
+        return self._index >= self._avatar.clip_frames(self._clip)
+
+    def packets(self) -> Iterator[bus.ClipPackets]:
+        """One message per rendition."""
+        for name, units in self._units.items():
+            yield bus.ClipPackets(self._avatar.name, self._clip, name, units)
+
+
 @dataclass
 class _Speaker:
     """One speaking session on this host."""
@@ -81,12 +97,11 @@ class EngineHost:
         self,
         scheduler: EngineScheduler,
         avatars: Callable[[str], Avatar],
-        encoding: EncoderSettings,
     ) -> None:
         self._scheduler = scheduler
         self._avatars = avatars
-        self._encoding = encoding
         self._speakers: dict[str, _Speaker] = {}
+        self._clip_jobs: deque[ClipJob] = deque()
 
     def handle(self, messages: Sequence[bus.UpMessage]) -> list[bus.DownMessage]:
         """Do what was asked, in order; frames of different sessions that wait together are one batch."""
@@ -105,20 +120,24 @@ class EngineHost:
                 case bus.Shut():
                     self._shut(message)
                 case bus.PrepareClip():
-                    replies.append(self.prepare_clip(message.avatar, message.clip))
+                    avatar = self._avatars(message.avatar)
+                    self._clip_jobs.append(ClipJob(avatar, message.clip, message.renditions))
                 case _:
                     assert_never(message)
         return replies + self._render(renders)
 
-    def prepare_clip(self, avatar_name: str, clip: str) -> bus.ClipPackets:
-        """A whole clip as closed GOPs, mouth at rest."""
-        avatar = self._avatars(avatar_name)
-        encoder = self._encoding.open("static")
-        units = []
-        for index in range(avatar.clip_frames(clip)):
-            picture = avatar.renderer.render(avatar.pose(ClipPosition(clip, index)), REST)
-            units.append(encoder.encode(picture, force_idr=index % GOP_FRAMES == 0).access_unit)
-        return bus.ClipPackets(avatar_name, clip, units)
+    @property
+    def has_background_work(self) -> bool:
+        """Whether clips wait to be encoded."""
+        return bool(self._clip_jobs)
+
+    def work_in_background(self) -> list[bus.DownMessage]:
+        """One frame of the oldest clip job; its packets when that was the last."""
+        job = self._clip_jobs[0]
+        if not job.step():
+            return []
+        self._clip_jobs.popleft()
+        return list(job.packets())
 
     def warm_up(self, avatar_name: str) -> None:
         """Make the avatar's renderer before the first session waits for it."""
@@ -132,7 +151,7 @@ class EngineHost:
                 message.epoch,
                 self._scheduler.open(avatar, message.engine),
                 PoseEaser(avatar, message.shown),
-                self._encoding.open(message.engine),
+                H264Encoder(synthetic_label(message.engine, __version__), message.rendition),
             )
         except Exception as error:  # a host serves many: one session's trouble must not end it
             log.exception("session refused", extra={"session_id": message.session})

@@ -56,7 +56,8 @@ class Host:
         self.inboxes: dict[str, Inbox] = {}
         self.owed_since: float | None = None
         """Since when a frame has been asked for and nothing has come."""
-        self.clips: dict[tuple[str, str], asyncio.Future[list[bytes]]] = {}
+        self.clips: dict[tuple[str, str, str], asyncio.Future[list[bytes]]] = {}
+        """Packets that are waited for, by avatar, clip and rendition."""
         self.connected_at = now
 
     def owes_for(self, now: float) -> float:
@@ -83,7 +84,7 @@ class Host:
             case bus.HostReady():
                 self.ready = message
             case bus.ClipPackets():
-                waiter = self.clips.pop((message.avatar, message.clip), None)
+                waiter = self.clips.pop((message.avatar, message.clip, message.rendition), None)
                 if waiter is not None and not waiter.done():
                     waiter.set_result(message.access_units)
             case bus.Frame() | bus.EngineChanged() | bus.SessionFailed():

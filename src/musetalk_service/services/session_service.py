@@ -4,18 +4,20 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from musetalk_service.errors import AtCapacityError, InvalidSessionError
 from musetalk_service.models import messages as wire
-from musetalk_service.models.media import FPS, HEIGHT, SAMPLE_RATE, WIDTH, samples_to_ms
+from musetalk_service.models.media import FPS, SAMPLE_RATE, Rendition, samples_to_ms
 from musetalk_service.models.session import CloseReason, Session, State, Trigger, adopt_session_id
 from musetalk_service.services.audio_service import AudioIntake, AudioTimeline, make_timeline
 from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
 from musetalk_service.services.director import Director
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
+from musetalk_service.services.idle_playlist import IdlePlaylist
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.outbox import Outbox
 from musetalk_service.services.video_service import SessionStream, StreamSettings
@@ -48,6 +50,7 @@ class LiveSession:
 
     def __init__(self, protocol: Session, avatar: ReadyAvatar, service: "SessionService") -> None:
         settings = service.settings
+        self._service = service
         self.protocol = protocol
         self.avatar = avatar
         self.outbox = Outbox(settings.outbox_max_frames)
@@ -55,12 +58,8 @@ class LiveSession:
         self.timeline: AudioTimeline = make_timeline(
             service.look_ahead_samples(), settings.audio_jitter_ms, settings.audio_backlog_s
         )
-        self.director = Director(
-            self.timeline,
-            avatar.clip_frames,
-            speech_end_s=settings.speech_end_ms / 1000,
-            silence_hold_s=settings.silence_hold_ms / 1000,
-        )
+        self.rendition = service.renditions[0]
+        self.director = self.direct()
         self.stream: SessionStream | None = None
         self.created = time.time()
         self.admitted = self.last_message = service.clock.now()
@@ -73,7 +72,18 @@ class LiveSession:
         self.connection_lost = False
         self.detached_at: float | None = None
         """Since when the connection is lost; the session waits for its client to come back."""
-        self._service = service
+
+    def direct(self) -> Director:
+        """A director for this session's avatar, in the session's rendition."""
+        settings = self._service.settings
+        packets = self.avatar.idle[self.rendition.name]
+        return Director(
+            self.timeline,
+            self.avatar.clip_frames,
+            IdlePlaylist(self.avatar.clip_frames, packets.keys(), seed=zlib.crc32(self.protocol.session_id.encode())),
+            speech_end_s=settings.speech_end_ms / 1000,
+            silence_hold_s=settings.silence_hold_ms / 1000,
+        )
 
     @property
     def waiting(self) -> bool:
@@ -117,6 +127,7 @@ class LiveSession:
         assert lost.stream is not None  # only a session that has begun can be taken up again
         self.protocol, self.avatar = lost.protocol, lost.avatar
         self.intake, self.timeline, self.director = lost.intake, lost.timeline, lost.director
+        self.rendition = lost.rendition
         self.created, self.wants_events = lost.created, lost.wants_events
         self.stream, lost.stream = lost.stream, None
         since = now if lost.detached_at is None else lost.detached_at
@@ -173,6 +184,11 @@ class SessionService:
         return len(self._sessions)
 
     @property
+    def renditions(self) -> Sequence[Rendition]:
+        """The forms in which the picture is to be had, best first."""
+        return self._avatars.renditions
+
+    @property
     def draining(self) -> bool:
         """Whether the server is going down."""
         return self._draining
@@ -193,7 +209,7 @@ class SessionService:
         if self._draining or not self._avatars.ready:
             reason = "draining" if self._draining else "starting"
             raise self._at_capacity(f"the server is {reason}", reason)
-        if len(self._sessions) >= self.settings.max_sessions:
+        if len(self._sessions) >= self.settings.max_sessions and not self._release_longest_detached():
             raise self._at_capacity(f"all {self.settings.max_sessions} sessions are taken", "full")
         avatar = self._avatars.find(user_id)
         session_id = adopt_session_id(None, self._sessions)
@@ -240,6 +256,14 @@ class SessionService:
         self.metrics.sessions_active.set(len(self._sessions))
         self.metrics.sessions_resumed.inc()
 
+    def _release_longest_detached(self) -> bool:
+        """Make room by giving up the session that waits longest for its client."""
+        waiting = [(live.detached_at, live) for live in self if live.detached_at is not None]
+        if not waiting:
+            return False
+        self.release(min(waiting, key=lambda pair: pair[0])[1])
+        return True
+
     def _keeps_lost(self) -> bool:
         return self.settings.resume_grace_s > 0 and not self._draining
 
@@ -251,10 +275,14 @@ class SessionService:
         live.outbox.name_session(opened.session_id, binary=options.frames == "binary")
         live.opened_at = self.clock.now()
         live.wants_events = options.events
+        config = options.video_config
+        live.rendition = live.avatar.rendition(self.renditions, config.size, config.max_kbps)
+        live.director = live.direct()
         live.stream = SessionStream(
             opened.session_id,
             StreamSettings(live.avatar.name, self.settings.engine, self.settings.late_limit_s),
-            idle=live.avatar.idle,
+            idle=live.avatar.idle[live.rendition.name],
+            rendition=live.rendition,
             director=live.director,
             timeline=live.timeline,
             outbox=live.outbox,
@@ -328,9 +356,10 @@ def init_success(live: LiveSession, engine: str, resume_grace_s: float, *, resum
             available_videos=sorted(live.avatar.clip_frames),
             default_video=live.protocol.base_clip,
             engine=engine,
-            codec=live.avatar.codec,
-            width=WIDTH,
-            height=HEIGHT,
+            codec=live.avatar.codec(live.rendition),
+            width=live.rendition.size,
+            height=live.rendition.size,
+            max_kbps=live.rendition.max_kbps,
             fps=FPS,
             delay_ms=live.delay_ms,
             resume_token=live.resume_token if resume_grace_s > 0 else None,

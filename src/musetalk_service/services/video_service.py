@@ -6,7 +6,7 @@ little late is waited for; one that is gone or far too late is replaced, and idl
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from musetalk_service.bus import messages as bus
@@ -16,6 +16,7 @@ from musetalk_service.models.media import (
     FRAME_SECONDS,
     SAMPLES_PER_FRAME,
     ClipPosition,
+    Rendition,
     samples_to_ms,
 )
 from musetalk_service.models.session import Trigger
@@ -51,7 +52,8 @@ class SessionStream:
         session_id: str,
         settings: StreamSettings,
         *,
-        idle: Sequence[FramePayload],
+        idle: Mapping[str, Sequence[FramePayload]],
+        rendition: Rendition,
         director: Director,
         timeline: AudioTimeline,
         outbox: Outbox,
@@ -61,6 +63,7 @@ class SessionStream:
         self._id = session_id
         self._settings = settings
         self._idle = idle
+        self._rendition = rendition
         self._director = director
         self._timeline = timeline
         self._outbox = outbox
@@ -141,7 +144,7 @@ class SessionStream:
             self._drain(now)
             self._pending.clear()
             self._leave_host(now)
-        self._send(plan, self._packet(plan, plan.place.index))
+        self._send(plan, self._packet(plan))
 
     def _drain(self, now: float) -> None:
         frames = self._inbox.frames
@@ -172,8 +175,8 @@ class SessionStream:
             self._metrics.frames.labels("held").inc()
         self._send(plan, payload)
 
-    def _packet(self, plan: Plan, index: int) -> FramePayload:
-        shared = self._idle[index]
+    def _packet(self, plan: Plan) -> FramePayload:
+        shared = self._idle[plan.place.clip][plan.place.index]
         if plan.state == shared.state and plan.audio_position is None:
             return shared
         return replace(
@@ -243,7 +246,7 @@ class SessionStream:
         self._pcm_sent = max(0, self._timeline.playhead - _WARM_UP_SAMPLES)
         self._metrics.sessions_speaking.inc()
         settings = self._settings
-        host.send(bus.Open(self._id, self._epoch, settings.avatar, settings.engine, self._shown), now)
+        host.send(bus.Open(self._id, self._epoch, settings.avatar, settings.engine, self._rendition, self._shown), now)
 
     def _request(self, plan: Plan, now: float) -> None:
         assert self._host is not None
@@ -276,13 +279,13 @@ class SessionStream:
         self._leave_host(now)
         if self._plan is not None:
             self._notice("degraded", self._plan, reason=cause)
-        if self._pending:
-            self._director.host_lost(self._pending[0].frame)
-        for plan in self._pending:
+        missing = _run_up_to(self._frame, self._pending)
+        if missing:
+            self._director.host_lost(missing[0].frame)
+        for plan in missing:
             self._metrics.frames.labels("filled").inc()
-            index = self._director.idle_index(plan.frame)
-            filled = replace(plan, live=False, place=ClipPosition(DEFAULT_CLIP, index))
-            self._send(filled, self._packet(filled, index))
+            filled = replace(plan, live=False, place=self._director.idle_place(plan.frame))
+            self._send(filled, self._packet(filled))
         self._pending.clear()
 
     def _leave_host(self, now: float) -> None:
@@ -294,6 +297,16 @@ class SessionStream:
             self._host.send(bus.Shut(self._id, self._epoch), now)
         self._host = None
         self._inbox = Inbox(self._epoch)
+
+
+def _run_up_to(frame: int, plans: Sequence[Plan]) -> list[Plan]:
+    """The unbroken run of plans that ends with ``frame``: packets refer to each other without a gap."""
+    run: list[Plan] = []
+    for plan in reversed(plans):
+        if plan.frame != frame - len(run):
+            break
+        run.insert(0, plan)
+    return run
 
 
 def _timestamp_ms(plan: Plan) -> int | None:

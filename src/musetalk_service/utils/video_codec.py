@@ -8,7 +8,7 @@ import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from musetalk_service.models.media import FPS, HEIGHT, WIDTH, EncodedFrame
+from musetalk_service.models.media import FPS, EncodedFrame, Rendition
 from musetalk_service.utils import h264
 
 _VBV_SECONDS = 0.27
@@ -25,21 +25,21 @@ class H264Encoder:
     ``label`` is put into each IDR as a user-data SEI message. Raises ``av.FFmpegError`` when x264 does.
     """
 
-    def __init__(self, label: str, *, crf: int = 23, max_kbps: int = 1500) -> None:
+    def __init__(self, label: str, rendition: Rendition) -> None:
         context = av.CodecContext.create("libx264", "w")
         assert isinstance(context, av.VideoCodecContext)
-        context.width, context.height = WIDTH, HEIGHT
+        context.width = context.height = self._size = rendition.size
         context.pix_fmt = "yuv420p"
         context.framerate = Fraction(FPS)
         context.time_base = Fraction(1, FPS)
         context.thread_count = 1
         context.profile = "Baseline"
-        vbv = f"vbv-maxrate={max_kbps}:vbv-bufsize={int(max_kbps * _VBV_SECONDS)}"
+        vbv = f"vbv-maxrate={rendition.max_kbps}:vbv-bufsize={int(rendition.max_kbps * _VBV_SECONDS)}"
         context.options = {
             "preset": "ultrafast",
             "tune": "zerolatency",
-            "crf": str(crf),
-            "level": "31",
+            "crf": str(rendition.crf),
+            "level": str(rendition.level),
             "x264-params": f"{_GOP}:{_COLOUR}:{vbv}",
         }
         self._context = context
@@ -54,7 +54,10 @@ class H264Encoder:
             self._sei = h264.user_data_sei(h264.SYNTHETIC_UUID, label)
 
     def encode(self, picture: NDArray[np.uint8], *, force_idr: bool) -> EncodedFrame:
-        """One (512, 512, 3) BGR picture to one access unit; the first is an IDR in any case."""
+        """One (n, n, 3) BGR picture, scaled to the rendition, to one access unit; the first is an IDR anyway."""
+        if picture.shape[0] != self._size:
+            scaled = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
+            picture = np.asarray(scaled, np.uint8)
         planes: NDArray[np.uint8] = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts = self._pts
