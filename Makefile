@@ -47,6 +47,11 @@ setup: $(VENV)/.installed ## install the service into .venv
 run: setup ## install what is missing and start the server on HOST:PORT (0.0.0.0:8000)
 	@exec $(BIN)/python -m musetalk_service serve
 
+.PHONY: run-tls
+run-tls: setup ## the same over https, with a certificate of its own: for browsers on other machines
+	@$(BIN)/python tools/make_certificate.py .tls
+	@TLS_CERTFILE=.tls/certificate.pem TLS_KEYFILE=.tls/key.pem exec $(BIN)/python -m musetalk_service serve
+
 .PHONY: test
 test: lint system-tools ## check and test everything
 	$(BIN)/python -m pytest

@@ -23,11 +23,12 @@ _HEAD = """\
 """
 _GROUPS = {
     "host": "Core",
-    "auth_secret": "Authentication",
+    "tls_certfile": "TLS and proxies",
+    "auth_secret": "Authentication: clients need a token as soon as a secret or a key set is given",
     "engine": "Engines and their hosts",
     "video_crf": "Stream",
     "max_sessions": "Limits",
-    "rate_user_messages_per_s": "Rate limits",
+    "rate_user_messages_per_s": "Rate limits; 0 is none, and a burst of AUDIO_BACKLOG_S of audio passes whatever the rates are",
     "log_level": "Logs",
 }
 """Titles by the first setting under them."""

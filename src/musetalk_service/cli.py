@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from musetalk_service import __version__
-from musetalk_service.config import Settings, default_settings, load_settings
+from musetalk_service.config import Settings, default_settings, list_settings, load_settings
 from musetalk_service.errors import ConfigurationError
 from musetalk_service.utils.logs import configure_logging
 
@@ -32,6 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=int, help="engine host processes (WORKERS)")
     serve.set_defaults(run=_serve)
 
+    doctor = commands.add_parser("doctor", help="check whether the service can run here, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="print a JSON object")
+    doctor.set_defaults(run=_doctor)
+
+    config = commands.add_parser("config", help="print every setting, its value and where it comes from")
+    config.set_defaults(run=_config)
+
     openapi = commands.add_parser("openapi", help="print openapi.yaml")
     openapi.set_defaults(run=_openapi)
 
@@ -53,6 +60,19 @@ def _serve(arguments: argparse.Namespace) -> None:
     from musetalk_service.server import serve
 
     serve(settings)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from musetalk_service.doctor import main as examine
+
+    return examine(as_json=arguments.json)
+
+
+def _config(_: argparse.Namespace) -> None:
+    origins = list_settings()
+    width = max(len(f"{origin.name}={origin.value}") for origin in origins if origin.source == "default")
+    for origin in origins:
+        print(f"{origin.name + '=' + origin.value:{width}}  # {origin.source}")
 
 
 def _openapi(_: argparse.Namespace) -> None:

@@ -7,16 +7,31 @@ too, and the environment wins. ``.env.example`` lists them all (a test compares)
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from musetalk_service.errors import ConfigurationError
 
 _MIN_SECRET_BYTES = 32
-_FRONT_ONLY = {"auth_secret", "auth_jwks", "auth_audience", "auth_leeway_s", "auth_jwks_max_age_s"}
+_FRONT_ONLY = {
+    "auth_secret",
+    "auth_jwks",
+    "auth_audience",
+    "auth_leeway_s",
+    "auth_jwks_max_age_s",
+    "tls_certfile",
+    "tls_keyfile",
+}
 
 
 def _default_cache_dir() -> Path:
@@ -43,6 +58,18 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = Field(
         ["*"],
         description='Web pages that may use API and WebSocket: a JSON list or comma separated origins; "*" for all.',
+    )
+
+    # TLS and proxies
+    tls_certfile: Path | None = Field(
+        None, description="Certificate chain in PEM form: with TLS_KEYFILE the service speaks https and wss."
+    )
+    tls_keyfile: Path | None = Field(
+        None, validate_default=True, description="Private key of TLS_CERTFILE, in PEM form and without a password."
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1,::1",
+        description='Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses, networks, or "*".',
     )
 
     # Authentication: clients need a token as soon as a secret or a key set is given
@@ -143,10 +170,17 @@ class Settings(BaseSettings):
             raise ValueError(f"at least {_MIN_SECRET_BYTES} bytes, for example from: openssl rand -hex 32")
         return value
 
-    @field_validator("model_path", "avatars_dir", "cache_dir")
+    @field_validator("model_path", "avatars_dir", "cache_dir", "tls_certfile", "tls_keyfile")
     @classmethod
-    def _resolve(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _resolve(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().resolve()
+
+    @field_validator("tls_keyfile")
+    @classmethod
+    def _check_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("tls_certfile") is None):
+            raise ValueError("TLS_CERTFILE and TLS_KEYFILE go together: both or none")
+        return value
 
     def for_hosts(self) -> str:
         """As JSON for the engine hosts, without what only the front needs to know."""
@@ -161,6 +195,30 @@ class Settings(BaseSettings):
 def default_settings() -> Settings:
     """The defaults, whatever the environment says: for documents that must not depend on it."""
     return Settings.model_construct()
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOrigin:
+    """One setting as it is in force, and what set it."""
+
+    name: str
+    value: str
+    """As it would be written in ``.env``; secrets are masked."""
+    source: Literal["default", "environment", ".env"]
+
+
+def list_settings() -> list[SettingOrigin]:
+    """All settings in their order. Raises :class:`ConfigurationError`."""
+    values = load_settings().model_dump(mode="json")  # which also masks the secrets
+    environment, dotenv = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
+    origins = []
+    for field, value in values.items():
+        text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+        source: Literal["default", "environment", ".env"] = (
+            "environment" if field in environment else ".env" if field in dotenv else "default"
+        )
+        origins.append(SettingOrigin(field.upper(), text, source))
+    return origins
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -31,6 +31,7 @@ from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.session_service import SessionService, SessionSettings
 from musetalk_service.utils.certificates import check_key_pair
+from musetalk_service.utils.certificates import check_key_pair
 from musetalk_service.utils.clock import Clock, MonotonicClock
 
 log = logging.getLogger(__name__)
@@ -192,6 +193,9 @@ def serve(settings: Settings) -> None:
         create_app(settings, front),
         host=settings.host,
         port=settings.port,
+        ssl_certfile=settings.tls_certfile,
+        ssl_keyfile=settings.tls_keyfile,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         ws=LiveWebSocketProtocol,
         ws_per_message_deflate=False,  # H.264 does not compress further; deflate costs ten times the send
         ws_max_size=4 * settings.max_message_bytes,  # a typed error up to here, close code 1009 beyond

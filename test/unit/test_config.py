@@ -1,0 +1,92 @@
+"""The settings: what is refused, what stays secret, and where each comes from."""
+
+from pathlib import Path
+
+import pytest
+
+from musetalk_service.cli import main
+from musetalk_service.config import Settings, list_settings, load_settings
+from musetalk_service.errors import ConfigurationError
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the developer's shell or .env."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_short_secret_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_SECRET", "only-31-bytes-long-0123456789ab")
+    with pytest.raises(ConfigurationError, match=r"AUTH_SECRET.*32 bytes") as caught:
+        load_settings()
+    assert "only-31" not in str(caught.value)
+
+
+def test_secret_of_32_bytes_is_enough_and_never_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+    settings = load_settings()
+    assert settings.auth_secret is not None
+    assert settings.auth_secret.get_secret_value() == SECRET
+    assert main(["config"]) == 0
+    for text in (repr(settings), str(settings), settings.model_dump_json(), capsys.readouterr().out):
+        assert SECRET not in text
+
+
+def test_hosts_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_SECRET", SECRET)
+    text = load_settings(auth_jwks="https://keys.example/jwks.json").for_hosts()
+    assert "auth" not in text
+    assert "tls" not in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("alone", ["tls_certfile", "tls_keyfile"])
+def test_certificate_and_key_go_together(alone: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"TLS_KEYFILE.*both or none"):
+        load_settings(**{alone: "some.pem"})
+
+
+def test_origin_of_each_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text(
+        "PORT=1\nWORKERS=3\nCORS_ORIGINS=https://a.example,https://b.example\nSPEECH_END_MS=\n"
+    )
+    monkeypatch.setenv("port", "9000")
+    monkeypatch.setenv("LOG_LEVEL", "info")  # the default's value, but said
+    monkeypatch.setenv("VIDEO_CRF", "")
+    origins = {origin.name: (origin.value, origin.source) for origin in list_settings()}
+    assert set(origins) == {name.upper() for name in Settings.model_fields}
+    assert origins["PORT"] == ("9000", "environment")
+    assert origins["WORKERS"] == ("3", ".env")
+    assert origins["CORS_ORIGINS"] == ('["https://a.example", "https://b.example"]', ".env")
+    assert origins["LOG_LEVEL"] == ("info", "environment")
+    assert origins["VIDEO_CRF"] == ("23", "default")
+    assert origins["SPEECH_END_MS"] == ("200", "default")
+    assert origins["TLS_CERTFILE"] == ("", "default")
+    assert main(["config"]) == 0
+    assert "PORT=9000" in capsys.readouterr().out
+
+
+def test_printed_settings_are_a_valid_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORKERS", "7")
+    assert main(["config"]) == 0
+    (tmp_path / ".env").write_text(capsys.readouterr().out)
+    monkeypatch.delenv("WORKERS")
+    assert load_settings().workers == 7
+
+
+def test_wrong_setting_ends_config_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "x")
+    assert main(["config"]) == 2
+    assert "PORT" in capsys.readouterr().err
