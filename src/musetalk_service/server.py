@@ -31,7 +31,6 @@ from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.session_service import SessionService, SessionSettings
 from musetalk_service.utils.certificates import check_key_pair
-from musetalk_service.utils.certificates import check_key_pair
 from musetalk_service.utils.clock import Clock, MonotonicClock
 
 log = logging.getLogger(__name__)
