@@ -78,6 +78,10 @@ class Augmenter:
         else:
             x, label = self._crop(self._speech, frames)
             peak = float(np.quantile(x.mean(axis=1), 0.95))
+            if kind > 0.85:  # a stream's first words: digital silence before
+                start = int(rng.integers(frames // 8, frames // 3))
+                x[:start] = _FLOOR
+                label[:start] = SILENCE
             if kind < 0.22:  # speech, then another sound about as loud
                 start = int(rng.integers(frames // 4, frames))
                 x[start:] = self._noise(frames, peak + float(rng.uniform(-30, 6)) * _DB)[start:]
@@ -93,10 +97,6 @@ class Augmenter:
                 if rng.random() < 0.15:
                     x[:, int(rng.integers(28, 38)) :] = _FLOOR
                 self._masks(x)
-        if kind < 0.05 or kind > 0.85:  # a stream begins: digital silence, then the room or the first word
-            start = int(rng.integers(frames // 8, frames // 2))
-            x[:start] = _FLOOR
-            label[:start] = SILENCE
         x = x + np.float32(rng.uniform(-35, 9)) * _DB if rng.random() < 0.6 else x
         return np.logaddexp(x, _FLOOR).astype(np.float32), label
 

@@ -62,7 +62,7 @@ _UPPER_RAISE = Mouth._fields.index("upper_raise")
 _TUCK = Mouth._fields.index("tuck")
 _OPENING = [Mouth._fields.index(name) for name in ("jaw", "upper_raise", "lower_drop")]
 _SPEECH_FROM, _SPEECH_FULL = 0.06, 0.30
-_CONTACT_FROM, _CONTACT_FULL = 0.30, 0.62
+_CONTACT_FROM, _CONTACT_FULL = 0.25, 0.50
 _EFFORT_SLOPE, _EFFORT_LEAST, _EFFORT_MOST = 0.10, 0.80, 1.12
 
 
