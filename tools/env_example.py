@@ -28,7 +28,7 @@ _GROUPS = {
     "engine": "Engines and their hosts",
     "video_crf": "Stream",
     "max_sessions": "Limits",
-    "rate_user_messages_per_s": "Rate limits; 0 is none, and a burst of AUDIO_BACKLOG_S of audio passes whatever the rates are",
+    "rate_user_messages_per_s": "Rate limits; 0 is none, and AUDIO_BACKLOG_S of audio may always come at once",
     "log_level": "Logs",
 }
 """Titles by the first setting under them."""
