@@ -25,10 +25,12 @@ from musetalk_service.handlers.http_handler import HttpHandler, answer_service_e
 from musetalk_service.handlers.message_handler import MessageHandler
 from musetalk_service.handlers.websocket_protocol import LiveWebSocketProtocol
 from musetalk_service.models.media import make_renditions
+from musetalk_service.services.authentication import Authenticator
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.rate_limits import RateLimiter, RateLimits
 from musetalk_service.services.session_service import SessionService, SessionSettings
 from musetalk_service.utils.certificates import check_key_pair
 from musetalk_service.utils.clock import Clock, MonotonicClock
@@ -61,6 +63,7 @@ class Front:
             clock=self.clock,
             metrics=self.metrics,
         )
+        self.authenticator = _authenticator(settings)
         self.messages = MessageHandler(self.sessions, settings.engine)
         self.connections = ConnectionHandler(
             self.sessions,
@@ -69,6 +72,8 @@ class Front:
             origins=settings.cors_origins,
             max_message_bytes=settings.max_message_bytes,
             close_timeout_s=settings.shutdown_timeout_s,
+            authenticator=self.authenticator,
+            limiter=RateLimiter(_rate_limits(settings)),
         )
         self._janitor: asyncio.Task[None] | None = None
 
@@ -121,7 +126,15 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
     app.state.front = front
     app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"])
     app.add_exception_handler(ServiceError, answer_service_error)
-    http = HttpHandler(front.sessions, front.avatars, front.hosts, front.metrics, settings.engine, time.monotonic())
+    http = HttpHandler(
+        front.sessions,
+        front.avatars,
+        front.hosts,
+        front.metrics,
+        front.authenticator,
+        settings.engine,
+        time.monotonic(),
+    )
     app.include_router(http.router())
 
     @app.get("/openapi.yaml", response_class=PlainTextResponse, summary="This description")
@@ -223,8 +236,35 @@ def _session_settings(settings: Settings) -> SessionSettings:
     )
 
 
+def _authenticator(settings: Settings) -> Authenticator:
+    secret = settings.auth_secret
+    return Authenticator(
+        secret=None if secret is None else secret.get_secret_value(),
+        jwks=settings.auth_jwks,
+        audience=settings.auth_audience,
+        leeway_s=settings.auth_leeway_s,
+        jwks_max_age_s=settings.auth_jwks_max_age_s,
+    )
+
+
+def _rate_limits(settings: Settings) -> RateLimits:
+    return RateLimits(
+        user_messages_per_s=settings.rate_user_messages_per_s,
+        user_bytes_per_s=settings.rate_user_bytes_per_s,
+        user_sessions=settings.rate_user_sessions,
+        address_messages_per_s=settings.rate_address_messages_per_s,
+        address_bytes_per_s=settings.rate_address_bytes_per_s,
+        address_sessions=settings.rate_address_sessions,
+        address_handshakes_per_min=settings.rate_address_handshakes_per_min,
+        audio_backlog_s=settings.audio_backlog_s,
+        max_message_bytes=settings.max_message_bytes,
+    )
+
+
 def _explain_environment(settings: Settings) -> None:
     """Say once what is not there and what that means, instead of failing over it."""
+    if settings.auth_secret is None and settings.auth_jwks is None:
+        log.info("authentication is off: whoever reaches this port may use it (AUTH_SECRET or AUTH_JWKS)")
     if settings.device == "cuda" and shutil.which("nvidia-smi") is None:
         log.info("DEVICE=cuda but this machine has no NVIDIA driver: going on with the CPU")
     if not settings.model_path.is_dir():

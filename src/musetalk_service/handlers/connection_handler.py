@@ -12,9 +12,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from musetalk_service.errors import (
     AtCapacityError,
+    AuthenticationError,
     ForbiddenOriginError,
     InternalError,
     InvalidMessageError,
+    RateLimitError,
     ServiceError,
 )
 from musetalk_service.handlers.message_handler import MessageHandler
@@ -22,7 +24,9 @@ from musetalk_service.handlers.websocket_protocol import drained
 from musetalk_service.models import messages as wire
 from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.session import State
+from musetalk_service.services.authentication import ANONYMOUS, Authenticator, Scope, read_credentials, require
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.rate_limits import RateLimiter
 from musetalk_service.services.session_service import LiveSession, SessionService
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,8 @@ class ConnectionHandler:
         origins: Sequence[str],
         max_message_bytes: int,
         close_timeout_s: float,
+        authenticator: Authenticator,
+        limiter: RateLimiter,
     ) -> None:
         self._sessions = sessions
         self._messages = messages
@@ -66,6 +72,8 @@ class ConnectionHandler:
         self._origins = origins
         self._max_message_bytes = max_message_bytes
         self._close_timeout_s = close_timeout_s
+        self._authenticator = authenticator
+        self._limiter = limiter
 
     async def serve(self, socket: WebSocket, user_id: str) -> None:
         """The whole life of a connection; returns when it is over and everything is given back."""
@@ -76,7 +84,10 @@ class ConnectionHandler:
             return
         tasks: list[asyncio.Task[None]] = []
         try:
-            await socket.accept()
+            credentials = read_credentials(socket.headers.get("authorization"), socket.scope.get("subprotocols") or [])
+            if credentials.token is not None:
+                await self._authenticate(live, credentials.token)
+            await socket.accept(credentials.subprotocol)
             tasks = [
                 asyncio.create_task(self._write(socket, live), name="writer"),
                 asyncio.create_task(self._read(socket, live), name="reader"),
@@ -102,12 +113,35 @@ class ConnectionHandler:
             raise InvalidMessageError(
                 "user_id must be 1 to 64 letters, digits, hyphens or underscores", allowed=USER_ID_PATTERN
             )
+        address = socket.client.host if socket.client is not None else None
+        now = self._sessions.clock.now()
         try:
+            self._limiter.check_handshake(address, now)
             check_origin(socket.headers.get("origin"), socket.headers.get("host"), self._origins)
-        except ForbiddenOriginError:
-            self._metrics.rejected.labels("origin").inc()
+        except (ForbiddenOriginError, RateLimitError) as error:
+            self._metrics.rejected.labels("origin" if isinstance(error, ForbiddenOriginError) else "rate").inc()
             raise
-        return self._sessions.admit(user_id)
+        live = self._sessions.admit(user_id)
+        live.address = address
+        try:
+            live.on_release = self._limiter.open_session(user_id, address)
+        except RateLimitError:
+            self._metrics.rejected.labels("rate").inc()
+            self._sessions.release(live)
+            raise
+        return live
+
+    async def _authenticate(self, live: LiveSession, token: str | None) -> None:
+        """Note who the client is; a bad token ends the connection with ERROR and close code 4401."""
+        if not self._authenticator.enabled:
+            return
+        try:
+            principal = await self._authenticator.check(token)
+            require(principal, live.protocol.user_id, "view")
+            live.principal = principal
+        except ServiceError as error:
+            self._answer_error(live, error)
+            live.refuse(AuthenticationError.close_code)
 
     async def _write(self, socket: WebSocket, live: LiveSession) -> None:
         room = drained(socket)
@@ -118,7 +152,7 @@ class ConnectionHandler:
                 else:
                     await socket.send_bytes(message)
                 await room()
-            await socket.close(_CLOSE_CODES.get(live.close_reason or "error", 1011))
+            await socket.close(live.close_code or _CLOSE_CODES.get(live.close_reason or "error", 1011))
 
     async def _read(self, socket: WebSocket, live: LiveSession) -> None:
         with contextlib.suppress(*_GONE):
@@ -129,11 +163,20 @@ class ConnectionHandler:
                     live.connection_lost = "reason" not in event
                     live.outbox.abandon()
                     return
-                self.receive(live, event.get("text"))
+                text = event.get("text")
+                if (
+                    self._authenticator.enabled
+                    and live.principal is None
+                    and (token := _token_of_init(text)) is not None
+                ):
+                    await self._authenticate(live, token or None)
+                self.receive(live, text)
 
     def receive(self, live: LiveSession, text: str | None) -> None:
         """One incoming message (None: it was binary). Errors become answers; the stream goes on."""
         live.touch()
+        if live.ended.is_set():  # its goodbye is on the way
+            return
         try:
             if text is None:
                 raise InvalidMessageError("messages are JSON text, not binary", allowed=["text"])
@@ -143,7 +186,11 @@ class ConnectionHandler:
                     f"the message has {size} bytes; at most {self._max_message_bytes} are allowed",
                     max_bytes=self._max_message_bytes,
                 )
+            self._limiter.check_message(live.protocol.user_id, live.address, size, self._sessions.clock.now())
             message = wire.parse_client_message(text)
+            if self._authenticator.enabled:
+                scope: Scope = "view" if isinstance(message, wire.Init | wire.Close) else "drive"
+                require(live.principal or ANONYMOUS, live.protocol.user_id, scope)
             self._metrics.messages.labels(message.type).inc()
             self._messages.handle(live, message)
         except ServiceError as error:
@@ -160,6 +207,15 @@ class ConnectionHandler:
         live.answer(wire.Error(session_id=live.protocol.session_id, data=data))
 
 
+def _token_of_init(text: str | None) -> str | None:
+    """The token of an INIT, "" where it brings none; None for any other message."""
+    try:
+        message = wire.parse_client_message(text or "")
+    except InvalidMessageError:
+        return None
+    return message.data.auth_token or "" if isinstance(message, wire.Init) else None
+
+
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
@@ -167,7 +223,7 @@ async def _wait(event: asyncio.Event) -> None:
 async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     """Answer the handshake with an HTTP status instead of a socket."""
     headers = {}
-    if isinstance(error, AtCapacityError):
+    if isinstance(error, AtCapacityError | RateLimitError):
         retry_ms = error.details.get("retry_after_ms")
         headers["Retry-After"] = str(int(retry_ms) // 1000 if isinstance(retry_ms, int) else 1)
     body = {"code": error.wire_code, "message": error.message, "details": dict(error.details)}

@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
@@ -13,12 +13,18 @@ from pydantic import BaseModel, Field
 from musetalk_service import __version__
 from musetalk_service.errors import NotImplementedYetError, ServiceError
 from musetalk_service.models.messages import USER_ID_PATTERN, StateName
+from musetalk_service.services.authentication import Authenticator, Scope, read_credentials, require
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.session_service import SessionService
 
 UserId = Annotated[str, Path(pattern=USER_ID_PATTERN, description="1 to 64 letters, digits, hyphens, underscores.")]
+
+
+Status = Literal["ok", "degraded", "starting", "draining"]
+_NOT_READY = ("starting", "draining")
+Authorization = Annotated[str | None, Header(description="Bearer and a JSON Web Token, where authentication is on.")]
 
 
 class EngineHealth(BaseModel):
@@ -33,7 +39,7 @@ class EngineHealth(BaseModel):
 class Health(BaseModel):
     """``ok``: takes sessions. ``degraded``: takes them, but no engine host is up. ``starting``, ``draining``: not."""
 
-    status: Literal["ok", "degraded", "starting", "draining"]
+    status: Status
     version: str
     model_loaded: bool
     engine: str
@@ -84,39 +90,79 @@ class HttpHandler:
     avatars: AvatarService
     hosts: HostPool
     metrics: Metrics
+    authenticator: Authenticator
     engine: str
     started: float
 
     def router(self) -> APIRouter:
         """All REST routes."""
         router = APIRouter()
+        admin = [Depends(self.admin_only)]
+        refusals: dict[int | str, dict[str, Any]] = {401: {"model": ErrorBody}, 403: {"model": ErrorBody}}
         router.head("/", include_in_schema=False)(self.page)
         router.get("/", response_class=HTMLResponse, summary="The page to look at and try")(self.page)
         router.get("/health", response_model=Health, responses={503: {"model": Health}}, summary="Health")(self.health)
-        router.get("/sessions", response_model=SessionList, summary="Live sessions")(self.list_sessions)
-        router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")(self.read_metrics)
+        router.get("/livez", response_class=PlainTextResponse, summary="Alive: the process answers")(self.alive)
+        router.get(
+            "/readyz",
+            response_class=PlainTextResponse,
+            responses={503: {"description": "Starting or draining."}},
+            summary="Ready: new sessions are taken",
+        )(self.is_ready)
+        router.get(
+            "/sessions", response_model=SessionList, dependencies=admin, responses=refusals, summary="Live sessions"
+        )(self.list_sessions)
+        router.get(
+            "/metrics",
+            response_class=PlainTextResponse,
+            dependencies=admin,
+            responses=refusals,
+            summary="Prometheus metrics",
+        )(self.read_metrics)
         router.post(
             "/prepare_avatar/{user_id}",
-            responses={501: {"model": ErrorBody}},
+            responses={501: {"model": ErrorBody}, **refusals},
             status_code=501,
             summary="Prepare an avatar (not available yet)",
         )(self.prepare_avatar)
         return router
+
+    async def admin_only(self, authorization: Authorization = None) -> None:
+        """Where authentication is on: the scope admin."""
+        await self._require(authorization, None, "admin")
+
+    async def _require(self, authorization: str | None, user_id: str | None, scope: Scope) -> None:
+        if self.authenticator.enabled:
+            require(await self.authenticator.check(read_credentials(authorization, []).token), user_id, scope)
 
     async def page(self) -> HTMLResponse:
         """The demonstration page."""
         page = resources.files("musetalk_service") / "web" / "index.html"
         return HTMLResponse(page.read_text("utf-8"), headers={"Cache-Control": "no-cache"})
 
+    def _status(self) -> Status:
+        if self.sessions.draining:
+            return "draining"
+        if not self.avatars.ready:
+            return "starting"
+        return "ok" if self.hosts.hosts else "degraded"
+
+    async def alive(self) -> str:
+        """Whoever reads this knows that the event loop turns."""
+        return "alive"
+
+    async def is_ready(self, response: Response) -> str:
+        """200 while new sessions are taken, else 503: for load balancers."""
+        status = self._status()
+        if status in _NOT_READY:
+            response.status_code = 503
+        return status
+
     async def health(self, response: Response) -> Health:
         """Whether the service can take sessions: 200 when it can, else 503."""
         hosts = self.hosts.hosts
-        status: Literal["ok", "degraded", "starting", "draining"] = "ok" if hosts else "degraded"
-        if self.sessions.draining:
-            status = "draining"
-        elif not self.avatars.ready:
-            status = "starting"
-        if status in ("draining", "starting"):
+        status = self._status()
+        if status in _NOT_READY:
             response.status_code = 503
         engines = {engine.name: engine for host in hosts for engine in host.ready.engines}
         return Health(
@@ -158,8 +204,9 @@ class HttpHandler:
         """The Prometheus exposition format."""
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    async def prepare_avatar(self, user_id: UserId) -> None:
+    async def prepare_avatar(self, user_id: UserId, authorization: Authorization = None) -> None:
         """Making an avatar from a user's own photo or video is not available yet: always 501."""
+        await self._require(authorization, user_id, "drive")
         raise NotImplementedYetError(
             "avatars cannot be prepared by this version; every user is answered by the default avatar",
             user_id=user_id,

@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from musetalk_service.errors import AtCapacityError, InvalidSessionError
@@ -13,6 +13,7 @@ from musetalk_service.models import messages as wire
 from musetalk_service.models.media import FPS, SAMPLE_RATE, Rendition, samples_to_ms
 from musetalk_service.models.session import CloseReason, Session, State, Trigger, adopt_session_id
 from musetalk_service.services.audio_service import AudioIntake, AudioTimeline, make_timeline
+from musetalk_service.services.authentication import Principal
 from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
 from musetalk_service.services.director import Director
 from musetalk_service.services.frame_clock import FrameClock
@@ -69,6 +70,12 @@ class LiveSession:
         self.opened_at: float | None = None
         self.wants_events = False
         self.resume_token = secrets.token_urlsafe(24)
+        self.principal: Principal | None = None
+        self.address: str | None = None
+        self.close_code: int | None = None
+        """Set where the close reason alone does not say it."""
+        self.on_release: Callable[[], None] = _nothing
+        """Gives back what the connection was counted under."""
         self.connection_lost = False
         self.detached_at: float | None = None
         """Since when the connection is lost; the session waits for its client to come back."""
@@ -148,9 +155,21 @@ class LiveSession:
         self.outbox.close()
         self.ended.set()
 
+    def refuse(self, close_code: int) -> None:
+        """End the connection after the ERROR that says why; there is no session to acknowledge."""
+        self.close_code = close_code
+        self.protocol = self.protocol.after(Trigger.FAILURE)
+        self._service.stop_stream(self)
+        self.outbox.close()
+        self.ended.set()
+
     def touch(self) -> None:
         """The client has sent something."""
         self.last_message = self._service.clock.now()
+
+
+def _nothing() -> None:
+    """The default of what is to be done at a release."""
 
 
 class SessionService:
@@ -307,6 +326,7 @@ class SessionService:
 
     def release(self, live: LiveSession) -> None:
         """The connection is over. Twice is fine."""
+        live.on_release()
         self.stop_stream(live)
         if self._sessions.get(live.protocol.session_id) is live:
             del self._sessions[live.protocol.session_id]
