@@ -20,7 +20,7 @@ from musetalk_service.doctor.finding import Finding
 
 _MODULES = {"opencv-python-headless": "cv2", "pyjwt": "jwt", "pyyaml": "yaml"}
 """Where a package's module is called otherwise."""
-_HOST_MB = 350
+_HOST_MB = 200
 """Memory of an engine host or the front, generously."""
 _GB = 1 << 30
 
