@@ -22,7 +22,7 @@ from musetalk_service.errors import BusClosedError
 from musetalk_service.host import ready_message
 from musetalk_service.models.messages import ActionFrame, ServerMessage, VideoFrame, parse_server_message
 from musetalk_service.server import Front
-from musetalk_service.services.engine_host import EncoderSettings, EngineHost
+from musetalk_service.services.engine_host import EngineHost
 from musetalk_service.services.engine_scheduler import EngineScheduler
 from musetalk_service.services.host_pool import Host, HostPool
 from musetalk_service.services.metrics import Metrics
@@ -47,8 +47,10 @@ class InProcessHost:
     def __init__(self, engines: dict[str, Engine], clock: Clock) -> None:
         self.engines = engines
         scheduler = EngineScheduler(engines, clock.now)
-        self.engine_host = EngineHost(scheduler, lambda _: default_avatar(), EncoderSettings())
+        self.engine_host = EngineHost(scheduler, lambda _: default_avatar())
         self.received: list[bus.UpMessage] = []
+        self.all_clips = False
+        """Whether idle clips are made beyond the one that the service cannot do without."""
         self.hung = False
         self.dead = False
         self.lagging = False
@@ -85,8 +87,12 @@ class InProcessHost:
         self.received.append(message)
         if self.hung:
             return
-        for reply in self.engine_host.handle([bus.decode_up(bus.encode(message))]):
-            self._late.append(bus.decode_down(bus.encode(reply)))
+        if isinstance(message, bus.PrepareClip) and len(message.renditions) > 1 and not self.all_clips:
+            return
+        replies = self.engine_host.handle([bus.decode_up(bus.encode(message))])
+        while self.engine_host.has_background_work:
+            replies += self.engine_host.work_in_background()
+        self._late.extend(bus.decode_down(bus.encode(reply)) for reply in replies)
         if not self.lagging:
             self.flush()
 
@@ -261,15 +267,20 @@ async def started_service(
     *,
     hosts: int = 1,
     engines: Callable[[], dict[str, Engine]] = grey_engines,
+    all_clips: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """A service on a manual clock with ``hosts`` hosts; ends with everything given back.
 
-    Lost connections end their session at once, unless ``resume_grace_s`` says otherwise.
+    Lost connections end their session at once, unless ``resume_grace_s`` says otherwise. Of the idle clips
+    only the first is made, in its best form, unless ``all_clips`` is wanted.
     """
     clock = ManualClock()
-    chosen: Settings = default_settings().model_copy(update={"cache_dir": cache_dir, "resume_grace_s": 0.0, **settings})
+    folder = cache_dir / ("in-process-all" if all_clips else "in-process")
+    chosen: Settings = default_settings().model_copy(update={"cache_dir": folder, "resume_grace_s": 0.0, **settings})
     members = [InProcessHost(engines(), clock) for _ in range(hosts)]
+    for member in members:
+        member.all_clips = all_clips
     metrics = Metrics()
     front = Front(chosen, clock=clock, hosts=InProcessPool(members, clock, metrics))
     await front.start()

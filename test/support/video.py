@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def decode(access_units: Sequence[bytes]) -> list[NDArray[np.uint8]]:
-    """Luma planes, (512, 512); fails at the first complaint of the decoder."""
+    """Luma planes, (height, width); fails at the first complaint of the decoder."""
     pictures: list[NDArray[np.uint8]] = []
     level = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
@@ -29,9 +29,9 @@ def decode(access_units: Sequence[bytes]) -> list[NDArray[np.uint8]]:
 def greys(access_units: Sequence[bytes]) -> list[int]:
     """Of each picture, the grey of its middle as the flat test engines drew it."""
     # Luma is in limited range: 16 + 219 / 255 * grey.
-    return [round((float(luma[192:320, 192:320].mean()) - 16) * 255 / 219) for luma in decode(access_units)]
+    return [round((float(luma[96:160, 96:160].mean()) - 16) * 255 / 219) for luma in decode(access_units)]
 
 
 def _luma(frame: av.VideoFrame) -> NDArray[np.uint8]:
     planes = frame.to_ndarray(format="yuv420p")
-    return np.asarray(planes[:512], np.uint8)
+    return np.asarray(planes[: frame.height], np.uint8)

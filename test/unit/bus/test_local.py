@@ -8,20 +8,21 @@ import pytest
 from musetalk_service.bus import messages as bus
 from musetalk_service.bus.local import SocketFrontLink, SocketHostLink
 from musetalk_service.errors import BusClosedError
-from musetalk_service.models.media import ClipPosition
+from musetalk_service.models.media import ClipPosition, make_renditions
 
 PLACE = ClipPosition("idle_0", 7)
+RENDITION = make_renditions(23, 1500)[0]
 UP: list[bus.UpMessage] = [
-    bus.Open("s", 1, "default", "builtin", PLACE),
+    bus.Open("s", 1, "default", "builtin", RENDITION, PLACE),
     bus.Render("s", 1, 3, PLACE, True, 640, 600, bytes(100_000)),
     bus.Render("s", 1, 4, PLACE, False, None),
     bus.Shut("s", 1),
-    bus.PrepareClip("default", "idle_0"),
+    bus.PrepareClip("default", "idle_0", [RENDITION]),
 ]
 DOWN: list[bus.DownMessage] = [
     bus.HostReady(1, [bus.EngineStatus("builtin", "1", "cpu", 99)]),
     bus.Frame("s", 1, 3, True, bytes(300_000), "builtin", False, 1.5, 0.5),
-    bus.ClipPackets("default", "idle_0", [b"a", b"bc"]),
+    bus.ClipPackets("default", "idle_0", "512", [b"a", b"bc"]),
     bus.EngineChanged("s", 1, "static", "why"),
     bus.SessionFailed("s", 1, "why"),
 ]

@@ -9,19 +9,22 @@ from musetalk_service.models.media import ClipPosition
 from musetalk_service.models.session import Trigger
 from musetalk_service.services.audio_service import AudioTimeline
 from musetalk_service.services.director import Director, Plan
+from musetalk_service.services.idle_playlist import IdlePlaylist
 from support.engines import tone
 from support.in_process import default_avatar
 
-CLIPS = {clip: default_avatar().clip_frames(clip) for clip in default_avatar().clips}
+CLIPS = {"idle_1": 250, "idle_3": 300} | {clip: default_avatar().clip_frames(clip) for clip in default_avatar().clips}
 ACTION_1 = CLIPS["action_1"]
 
 
 class Run:
     """A director driven frame by frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, *ready: str) -> None:
+        ready = ready or ("idle_0",)
         self.timeline = AudioTimeline(look_ahead=1600, jitter=320, backlog_limit=16_000 * 60)
-        self.director = Director(self.timeline, CLIPS, speech_end_s=0.2, silence_hold_s=1.0)
+        playlist = IdlePlaylist(CLIPS, ready, seed=1)
+        self.director = Director(self.timeline, CLIPS, playlist, speech_end_s=0.2, silence_hold_s=1.0)
         self.plans: list[Plan] = []
         self.triggers: list[tuple[int, Trigger]] = []
         self.host = True
@@ -52,8 +55,9 @@ class Run:
             if plan.live and not before.live:
                 assert plan.force_idr
             if not plan.live:
-                assert plan.place.clip == "idle_0"
-                assert plan.place.index == (before.place.index + 1) % CLIPS["idle_0"] or plan.place.index % 25 == 0
+                assert plan.place.clip.startswith("idle_")
+                follows = plan.place.clip == before.place.clip and plan.place.index == before.place.index + 1
+                assert follows or plan.place.index % 25 == 0
                 assert before.live is False or plan.place.index % 25 == 0
         keys = [plan.frame for plan in self.plans if (plan.force_idr if plan.live else plan.place.index % 25 == 0)]
         assert max(np.diff([*keys, len(self.plans)]), default=0) <= 25
@@ -98,6 +102,8 @@ def test_base_clip_plays_when_nothing_else_does() -> None:
     assert all(plan.live and plan.state == "speaking" and plan.audio_position is None for plan in shown)
     run.director.set_base("idle_0")
     assert not run.go(60)[-1].live
+    run.director.set_base(None)
+    assert not any(plan.live for plan in run.go(60))
 
 
 def test_action_plays_from_its_first_frame_to_its_last() -> None:
@@ -192,3 +198,31 @@ def test_long_silence_in_the_audio_is_idle_and_words_wake_it() -> None:
     words = run.go(25)
     assert all(plan.live and plan.speaking for plan in words)
     assert [plan.audio_position for plan in run.plans] == [640 * n for n in range(300)]
+
+
+def test_pinned_idle_clip_is_eased_into_and_then_served_from_packets() -> None:
+    run = Run("idle_0", "idle_3")
+    run.go(10)
+    run.director.set_base("idle_3")
+    shown = run.go(60)
+    assert shown[0].live and shown[0].force_idr and shown[0].place.clip == "idle_3"
+    back = next(n for n, plan in enumerate(shown) if not plan.live)
+    assert 14 <= back <= 14 + 25
+    assert {plan.place.clip for plan in shown} == {"idle_3"}
+    assert {plan.place.clip for plan in run.go(1000)} == {"idle_3"}
+
+
+def test_pinned_clip_without_packets_leaves_the_variation() -> None:
+    run = Run("idle_0", "idle_1")
+    run.director.set_base("idle_5")
+    assert {plan.place.clip for plan in run.go(1500)} <= {"idle_0", "idle_1"}
+
+
+def test_pinning_without_a_host_jumps_at_a_key_frame() -> None:
+    run = Run("idle_0", "idle_3")
+    run.host = False
+    run.go(33)
+    run.director.set_base("idle_3")
+    shown = run.go(30)
+    assert shown[0].place.clip == "idle_3" and shown[0].place.index % 25 == 0
+    assert not any(plan.live for plan in shown)

@@ -11,8 +11,8 @@ from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.builtin.engine import BuiltinEngine
 from musetalk_service.engines.static import StaticEngine
 from musetalk_service.errors import ModelNotFoundError
-from musetalk_service.models.media import ClipPosition
-from musetalk_service.services.engine_host import EncoderSettings, EngineHost, PoseEaser
+from musetalk_service.models.media import ClipPosition, make_renditions
+from musetalk_service.services.engine_host import EngineHost, PoseEaser
 from musetalk_service.services.engine_scheduler import EngineScheduler
 from musetalk_service.utils import h264
 from support.engines import SHUT, GreyEngine, ShutEngine, tone
@@ -20,6 +20,8 @@ from support.in_process import default_avatar
 from support.video import decode, greys
 
 START = ClipPosition("idle_0", 0)
+RENDITION = make_renditions(23, 1500)[0]
+FINE = make_renditions(12, 20_000)[0]
 
 
 def _avatars(name: str) -> Avatar:
@@ -36,11 +38,11 @@ def engine() -> GreyEngine:
 @pytest.fixture
 def host(engine: GreyEngine) -> EngineHost:
     scheduler = EngineScheduler({"builtin": engine, "static": ShutEngine()}, lambda: 0.0)
-    return EngineHost(scheduler, _avatars, EncoderSettings())
+    return EngineHost(scheduler, _avatars)
 
 
 def _open(session: str = "s", epoch: int = 1) -> bus.Open:
-    return bus.Open(session, epoch, "default", "builtin", START)
+    return bus.Open(session, epoch, "default", "builtin", RENDITION, START)
 
 
 def _render(
@@ -107,7 +109,7 @@ def test_reopening_begins_anew_with_an_idr(host: EngineHost) -> None:
 
 
 def test_unknown_avatar_is_a_failed_session(host: EngineHost) -> None:
-    (reply,) = host.handle([bus.Open("s", 1, "nobody", "builtin", START)])
+    (reply,) = host.handle([bus.Open("s", 1, "nobody", "builtin", RENDITION, START)])
     assert isinstance(reply, bus.SessionFailed) and (reply.session, reply.epoch) == ("s", 1)
 
 
@@ -130,6 +132,23 @@ def test_change_of_engine_is_told_before_its_frame(host: EngineHost, engine: Gre
     assert [type(reply).__name__ for reply in replies] == ["EngineChanged", "Frame"]
     assert _frames(replies)[0].engine == "static"
     assert greys([_frames(replies)[0].access_unit]) == [SHUT]
+
+
+def test_clip_is_made_in_all_forms_a_frame_at_a_time(host: EngineHost) -> None:
+    forms = [rendition for rendition in make_renditions(23, 1500) if rendition.name in ("512", "256-low")]
+    assert host.handle([bus.PrepareClip("default", "action_1", forms)]) == []
+    replies: list[bus.DownMessage] = []
+    steps = 0
+    while host.has_background_work:
+        replies += host.work_in_background()
+        steps += 1
+    frames = default_avatar().clip_frames("action_1")
+    assert steps == frames
+    assert [reply.rendition for reply in replies if isinstance(reply, bus.ClipPackets)] == ["512", "256-low"]
+    for reply, size in zip(replies, (512, 256), strict=True):
+        assert isinstance(reply, bus.ClipPackets)
+        assert [n for n, unit in enumerate(reply.access_units) if h264.is_idr(unit)] == list(range(0, frames, 25))
+        assert {luma.shape for luma in decode(reply.access_units)} == {(size, size)}
 
 
 # --- the pose ---
@@ -169,7 +188,7 @@ def _largest_steps(avatar: Avatar) -> np.ndarray:
 @pytest.fixture(scope="module")
 def real_host() -> EngineHost:
     scheduler = EngineScheduler({"builtin": BuiltinEngine(), "static": StaticEngine()}, lambda: 0.0)
-    return EngineHost(scheduler, _avatars, EncoderSettings(crf=12, max_kbps=20_000))
+    return EngineHost(scheduler, _avatars)
 
 
 def _mouth_box() -> tuple[slice, slice]:
@@ -186,7 +205,7 @@ def test_mouth_moves_with_speech_and_is_shut_two_frames_after_it(real_host: Engi
     with wave.open(str(path)) as file:
         pcm = np.frombuffer(file.readframes(32_000), "<i2")
     pose = ClipPosition("idle_0", 0)  # the head stands still, so that only the mouth differs
-    real_host.handle([bus.Open("r", 1, "default", "builtin", pose)])
+    real_host.handle([bus.Open("r", 1, "default", "builtin", FINE, pose)])
     frames: list[bus.Frame] = []
     for n in range(60):
         speaks = n < 50

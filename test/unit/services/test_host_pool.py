@@ -78,9 +78,9 @@ async def test_clip_goes_to_who_waits_and_a_lost_host_tells_them() -> None:
     loop = asyncio.get_running_loop()
     first: asyncio.Future[list[bytes]] = loop.create_future()
     second: asyncio.Future[list[bytes]] = loop.create_future()
-    host.clips = {("a", "idle_0"): first, ("b", "idle_0"): second}
-    host.receive(bus.ClipPackets("a", "idle_0", [b"1"]), metrics)
-    host.receive(bus.ClipPackets("nobody", "idle_0", [b"2"]), metrics)
+    host.clips = {("a", "idle_0", "512"): first, ("b", "idle_0", "512"): second}
+    host.receive(bus.ClipPackets("a", "idle_0", "512", [b"1"]), metrics)
+    host.receive(bus.ClipPackets("nobody", "idle_0", "512", [b"2"]), metrics)
     assert await first == [b"1"]
     host.lose()
     with pytest.raises(BusClosedError):

@@ -8,16 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musetalk_service.models.media import make_renditions
 from musetalk_service.utils import h264
 from musetalk_service.utils.video_codec import H264Encoder
 
+BEST = make_renditions(23, 1500)[0]
 _ID = uuid.UUID("12345678-1234-4234-8234-123456789abc")
 
 
 @pytest.fixture(scope="module")
 def access_unit() -> bytes:
     """An IDR with SPS, PPS and our SEI."""
-    return H264Encoder("a label").encode(np.zeros((512, 512, 3), np.uint8), force_idr=True).access_unit
+    return H264Encoder("a label", BEST).encode(np.zeros((512, 512, 3), np.uint8), force_idr=True).access_unit
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 255])).map(bytes))

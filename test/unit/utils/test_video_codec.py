@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from musetalk_service.models.media import Rendition, choose_rendition, make_renditions
 from musetalk_service.utils import h264
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 from support.video import decode
 
 Picture = NDArray[np.uint8]
+BEST = make_renditions(23, 1500)[0]
 
 
 def _pictures(count: int) -> list[Picture]:
@@ -25,7 +27,7 @@ def _pictures(count: int) -> list[Picture]:
 
 
 def test_idrs_come_where_asked_and_nowhere_else() -> None:
-    encoder = H264Encoder("x")
+    encoder = H264Encoder("x", BEST)
     asked = {7, 8, 30}
     frames = [encoder.encode(picture, force_idr=n in asked) for n, picture in enumerate(_pictures(60))]
     assert [frame.pts for frame in frames if frame.is_idr] == [0, 7, 8, 30]
@@ -34,7 +36,7 @@ def test_idrs_come_where_asked_and_nowhere_else() -> None:
 
 
 def test_one_access_unit_out_for_each_picture_in() -> None:
-    encoder = H264Encoder("x")
+    encoder = H264Encoder("x", BEST)
     for picture in _pictures(10):
         unit = encoder.encode(picture, force_idr=False).access_unit
         slices = [nal for nal in h264.nal_units(unit) if h264.nal_type(nal) in (h264.NAL_SLICE, h264.NAL_IDR)]
@@ -45,7 +47,7 @@ def test_one_access_unit_out_for_each_picture_in() -> None:
 
 def test_decoded_pictures_are_those_that_went_in() -> None:
     pictures = _pictures(20)
-    encoder = H264Encoder("x", max_kbps=20_000, crf=12)
+    encoder = H264Encoder("x", make_renditions(12, 20_000)[0])
     decoded = decode([encoder.encode(picture, force_idr=False).access_unit for picture in pictures])
     assert len(decoded) == len(pictures)
     for luma, picture in zip(decoded, pictures, strict=True):
@@ -54,14 +56,14 @@ def test_decoded_pictures_are_those_that_went_in() -> None:
 
 
 def test_decoding_can_begin_at_any_idr() -> None:
-    encoder = H264Encoder("x")
+    encoder = H264Encoder("x", BEST)
     units = [encoder.encode(picture, force_idr=n % 5 == 0).access_unit for n, picture in enumerate(_pictures(20))]
     for start in (5, 15):
         assert len(decode(units[start:])) == 20 - start
 
 
 def test_profile_level_and_colour_are_as_announced() -> None:
-    encoder = H264Encoder("x")
+    encoder = H264Encoder("x", BEST)
     unit = encoder.encode(_pictures(1)[0], force_idr=True).access_unit
     sps = next(nal for nal in h264.nal_units(unit) if h264.nal_type(nal) == h264.NAL_SPS)
     assert sps[1] == 66  # baseline
@@ -77,14 +79,14 @@ def test_profile_level_and_colour_are_as_announced() -> None:
 @pytest.mark.parametrize("kbps", [300, 1500])
 def test_peak_rate_is_kept(kbps: int) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (16, 512, 512, 3), dtype=np.uint8)
-    encoder = H264Encoder("x", max_kbps=kbps)
+    encoder = H264Encoder("x", make_renditions(23, kbps)[0])
     sizes = [len(encoder.encode(noise[n % 16], force_idr=n % 25 == 0).access_unit) for n in range(75)]
     second = sum(sizes[25:50]) * 8 / 1000
     assert second < 2.5 * kbps  # white noise is the worst there is
 
 
 def test_label_changes_with_the_next_idr() -> None:
-    encoder = H264Encoder("one")
+    encoder = H264Encoder("one", BEST)
     picture = _pictures(1)[0]
     first = encoder.encode(picture, force_idr=True)
     encoder.set_label("two")
@@ -96,3 +98,31 @@ def test_label_changes_with_the_next_idr() -> None:
 def test_synthetic_label_says_what_and_by_whom() -> None:
     label = synthetic_label("builtin", "1.2")
     assert "synthetic" in label and "engine=builtin" in label and "version=1.2" in label
+
+
+@pytest.mark.parametrize("rendition", make_renditions(23, 1500), ids=lambda rendition: rendition.name)
+def test_each_rendition_has_its_size_level_and_rate(rendition: Rendition) -> None:
+    encoder = H264Encoder("x", rendition)
+    units = [encoder.encode(picture, force_idr=n == 0).access_unit for n, picture in enumerate(_pictures(25))]
+    assert {luma.shape for luma in decode(units)} == {(rendition.size, rendition.size)}
+    sps = next(nal for nal in h264.nal_units(units[0]) if h264.nal_type(nal) == h264.NAL_SPS)
+    assert sps[3] == rendition.level
+    # Table A-1: the level carries this many macroblocks, this many a second, and this rate in kbit/s.
+    frame, second, rate = {21: (792, 19_800, 4000), 22: (1620, 20_250, 4000), 31: (3600, 108_000, 14_000)}[sps[3]]
+    blocks = (rendition.size // 16) ** 2
+    assert blocks <= frame and 25 * blocks <= second and rendition.max_kbps <= rate
+
+
+@pytest.mark.parametrize(
+    ("size", "max_kbps", "chosen"),
+    [
+        (512, None, "512"),
+        (512, 1500, "512"),
+        (512, 1499, "512-low"),
+        (512, 1, "512-low"),
+        (384, None, "384"),
+        (256, 300, "256-low"),
+    ],
+)
+def test_best_rendition_that_keeps_to_the_rate_is_chosen(size: int, max_kbps: int | None, chosen: str) -> None:
+    assert choose_rendition(make_renditions(23, 1500), size, max_kbps).name == chosen
