@@ -190,6 +190,15 @@ def test_tokens(tmp_path: Path) -> None:
     assert service.check_tokens(load_settings(auth_jwks=str(tmp_path / "none.json"))).level == "problem"
 
 
+def test_key_set_that_cannot_be_fetched() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # taken, but not listened on: connections are refused
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}/jwks.json"
+        finding = service.check_tokens(load_settings(auth_jwks=address))
+    assert finding.level == "warning"
+    assert "gives no keys" in finding.found
+
+
 def test_own_certificate_holds_what_verifiers_ask_for() -> None:
     names = certificates.machine_names()
     assert {"localhost", "127.0.0.1", socket.gethostname()} <= set(names)

@@ -77,6 +77,7 @@ def check_browsers(settings: Settings) -> Finding:
 
 
 def check_tokens(settings: Settings) -> Finding:
+    from musetalk_service.services import key_sets
     from musetalk_service.services.authentication import Authenticator
 
     secret = settings.auth_secret
@@ -88,6 +89,12 @@ def check_tokens(settings: Settings) -> Finding:
         )
     except ConfigurationError as error:
         return Finding("tokens", "problem", str(error), "correct AUTH_JWKS")
+    if settings.auth_jwks is not None and key_sets.is_fetchable(settings.auth_jwks):
+        try:
+            key_sets.fetch_key_set(settings.auth_jwks)
+        except key_sets.FAILURES as error:
+            advice = "until the key set can be fetched, tokens signed by its keys are refused"
+            return Finding("tokens", "warning", f"{settings.auth_jwks} gives no keys: {error}", advice)
     if authenticator.enabled:
         kinds = [name for name, given in (("AUTH_SECRET", secret), ("AUTH_JWKS", settings.auth_jwks)) if given]
         return Finding("tokens", "ok", f"clients need one ({' and '.join(kinds)})")

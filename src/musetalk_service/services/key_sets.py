@@ -30,7 +30,8 @@ REFETCH_S = 60.0
 _FETCH_TIMEOUT_S = 5.0
 _MAX_BYTES = 1 << 20
 _MIN_RSA_BITS = 2048
-_FAILURES = (OSError, ValueError, RecursionError, HTTPException)
+FAILURES = (OSError, ValueError, RecursionError, HTTPException)
+"""What reading a key set may raise."""
 
 
 class KeySource:
@@ -53,7 +54,7 @@ class FileKeys(KeySource):
         try:
             self._seen = self._stamp()
             self._keys = parse_key_set(path.read_bytes())
-        except _FAILURES as error:
+        except FAILURES as error:
             raise ConfigurationError(f"AUTH_JWKS: {path} is not a readable key set: {error}") from None
 
     def find(self, algorithm: str, key_id: str | None) -> PublicKey | None:
@@ -67,7 +68,7 @@ class FileKeys(KeySource):
             self._seen = stamp  # also when reading fails: one warning for each change
             self._keys = await asyncio.to_thread(lambda: parse_key_set(self._path.read_bytes()))
             log.info("key set read again", extra={"path": str(self._path), "keys": len(self._keys)})
-        except _FAILURES as error:
+        except FAILURES as error:
             log.warning("key set cannot be read, keeping the keys", extra={"path": str(self._path), "cause": error})
 
     def _stamp(self) -> tuple[int, int, int]:
@@ -103,10 +104,10 @@ class UrlKeys(KeySource):
                 return
             self._attempted = self._clock()
             try:
-                self._keys = await asyncio.to_thread(lambda: parse_key_set(_fetch(self._url)))
+                self._keys = await asyncio.to_thread(fetch_key_set, self._url)
                 self._fetched = self._clock()
                 log.info("key set fetched", extra={"keys": len(self._keys)})
-            except _FAILURES as error:
+            except FAILURES as error:
                 log.warning("key set cannot be fetched", extra={"url": self._url, "cause": str(error)})
 
     def _is_due(self, algorithm: str, key_id: str | None) -> bool:
@@ -192,10 +193,11 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(url: str) -> bytes:
+def fetch_key_set(url: str) -> Keys:
+    """Ask for a key set, and wait. Raises one of :data:`FAILURES`."""
     request = urllib.request.Request(url, headers={"Accept": "application/jwk-set+json, application/json"})
     with urllib.request.build_opener(_SafeRedirects).open(request, timeout=_FETCH_TIMEOUT_S) as response:
         body: bytes = response.read(_MAX_BYTES + 1)
     if len(body) > _MAX_BYTES:
         raise ValueError("too big for a key set")
-    return body
+    return parse_key_set(body)
