@@ -73,6 +73,8 @@ def test_the_documented_routes_are_there(document: dict[str, Any]) -> None:
     assert {
         ("get", "/"),
         ("get", "/health"),
+        ("get", "/livez"),
+        ("get", "/readyz"),
         ("get", "/sessions"),
         ("get", "/metrics"),
         ("post", "/prepare_avatar/{user_id}"),

@@ -12,6 +12,7 @@ from musetalk_service.config import Settings
 from musetalk_service.models import messages as wire
 from musetalk_service.models.media import FRAME_MS
 from musetalk_service.models.session import CloseReason
+from musetalk_service.services.authentication import Reason
 from musetalk_service.utils import h264
 from musetalk_service.utils.encoding import FramePayload, frame_bytes
 from musetalk_service.utils.video_codec import synthetic_label
@@ -115,13 +116,31 @@ def test_limits_have_the_settings_names_and_defaults(spec: str) -> None:
     assert len(rows) >= 10
     for name, default in rows:
         assert float(default) == Settings.model_fields[name.lower()].default, name
+    rates = {name.upper() for name in Settings.model_fields if name.startswith("rate_")}
+    assert rates <= {name for name, _ in rows}
 
 
 def test_the_settings_it_names_exist(spec: str) -> None:
     known = {name.upper() for name in Settings.model_fields}
-    prefixes = ("MAX_", "AUDIO_", "VIDEO_C", "VIDEO_MAX", "SPEECH_END_", "HOST_", "OUTBOX_", "RETRY_", "DEFAULT_")
+    prefixes = (
+        "MAX_",
+        "AUDIO_",
+        "VIDEO_C",
+        "VIDEO_MAX",
+        "SPEECH_END_",
+        "HOST_",
+        "OUTBOX_",
+        "RETRY_",
+        "DEFAULT_",
+        "RATE_U",
+        "RATE_A",
+    )
     named = {name for name in re.findall(r"`([A-Z_]+)`", spec) if name.startswith(prefixes)}
     assert named <= known
+
+
+def test_every_reason_to_refuse_a_token_is_there(spec: str) -> None:
+    assert all(f"`{reason}`" in section(spec, "Authentication") for reason in get_args(Reason))
 
 
 def test_the_mark_of_synthetic_pictures(spec: str) -> None:

@@ -45,6 +45,7 @@ def _one_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
 
 def _handshake() -> dict[str, Any]:
     """OpenAPI has no WebSockets: the handshake is described as the GET that it is."""
+    retry = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return {
         "summary": "WebSocket: live avatar stream",
         "description": (
@@ -76,10 +77,8 @@ def _handshake() -> dict[str, Any]:
             "400": _refusal("user_id does not match the pattern."),
             "403": _refusal("The Origin is not one of CORS_ORIGINS."),
             "404": _refusal("No avatar for this user, and the default avatar is switched off."),
-            "503": {
-                **_refusal("No free session, starting or draining."),
-                "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-            },
+            "429": {**_refusal("Too many handshakes or sessions of one user or address."), "headers": retry},
+            "503": {**_refusal("No free session, starting or draining."), "headers": retry},
         },
     }
 
