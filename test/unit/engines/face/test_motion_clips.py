@@ -38,7 +38,7 @@ def test_loops_have_no_seam(name: str) -> None:
     assert (wrap <= inside + 1e-6).all()
     smooth = np.vstack([velocity, velocity[:1]])[:, SMOOTH]
     change = np.abs(np.diff(smooth, axis=0))
-    assert (change[-1] <= change[:-1].max(axis=0) + 1e-6).all()
+    assert (change[-1] <= 1.1 * change[:-1].max(axis=0) + 1e-6).all()
 
 
 @pytest.mark.parametrize("name", sorted(set(CLIP_FRAMES) - LOOPS))
