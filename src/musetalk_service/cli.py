@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from musetalk_service import __version__
-from musetalk_service.config import Settings, default_settings, list_settings, load_settings
+from musetalk_service.config import default_settings, list_settings, load_settings, read_host_settings
 from musetalk_service.errors import ConfigurationError
 from musetalk_service.utils.logs import configure_logging
 
@@ -83,7 +83,7 @@ def _openapi(_: argparse.Namespace) -> None:
 
 
 def _worker(arguments: argparse.Namespace) -> None:
-    settings = Settings.model_validate_json(sys.stdin.read())
+    settings = read_host_settings(sys.stdin.read())
     configure_logging(settings.log_level, settings.log_format)
     from musetalk_service.host import run_host
 

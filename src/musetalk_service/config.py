@@ -17,6 +17,7 @@ from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
     NoDecode,
+    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
@@ -195,6 +196,26 @@ class Settings(BaseSettings):
 def default_settings() -> Settings:
     """The defaults, whatever the environment says: for documents that must not depend on it."""
     return Settings.model_construct()
+
+
+class _HostSettings(Settings):
+    """Comes from the front alone: a ``.env`` that was edited since must not end a host that starts again."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def read_host_settings(text: str) -> Settings:
+    """What :meth:`Settings.for_hosts` has written; the environment is not looked at."""
+    return _HostSettings.model_validate_json(text)
 
 
 @dataclass(frozen=True, slots=True)

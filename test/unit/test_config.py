@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from musetalk_service.cli import main
-from musetalk_service.config import Settings, list_settings, load_settings
+from musetalk_service.config import Settings, list_settings, load_settings, read_host_settings
 from musetalk_service.errors import ConfigurationError
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -44,6 +44,16 @@ def test_hosts_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "auth" not in text
     assert "tls" not in text
     assert SECRET not in text
+
+
+def test_host_settings_come_from_the_front_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    front = load_settings(workers=3, video_crf=30, cors_origins=["https://a.example"], auth_secret=SECRET)
+    monkeypatch.setenv("AUTH_SECRET", "wrong by now")
+    monkeypatch.setenv("VIDEO_CRF", "12")
+    (tmp_path / ".env").write_text("WORKERS=never\n")
+    host = read_host_settings(front.for_hosts())
+    assert host.auth_secret is None
+    assert host.model_dump(exclude={"auth_secret"}) == front.model_dump(exclude={"auth_secret"})
 
 
 @pytest.mark.parametrize("alone", ["tls_certfile", "tls_keyfile"])
