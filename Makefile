@@ -71,9 +71,8 @@ system-tools:
 	  echo "chromium is missing: the tests that drive a browser will be skipped."
 
 .PHONY: bench
-bench: setup ## measure this machine: every script in bench/ but the soak test
-	@for script in $(filter-out bench/soak.py,$(wildcard bench/*.py)); do \
-	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup ## measure this machine in some five minutes: delivery, cost, latency, start (bench/README.md)
+	$(BIN)/python bench/run.py $(BENCH)
 
 .PHONY: soak
 soak: setup ## hold many sessions for a long time and watch memory and lateness

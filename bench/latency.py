@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from raw_client import CHUNK_BYTES, FRAME_MS, RawClient, access_unit_of, audio_timestamp_of, cut, pace, timestamp_of
 
 from musetalk_service.engines.avatar import load_default_avatar
-from musetalk_service.engines.face.motion import CLIP_FRAMES
 
 CLIP = "idle_0"
 _RATE = 16_000
@@ -79,6 +78,8 @@ class Listener:
 
     async def open(self, port: int, user_id: str) -> RawClient:
         self._client = await RawClient.open("127.0.0.1", port, user_id, self._take)
+        # Pinned while it plays for the first time: its place is then the frame's number modulo its length.
+        self._client.send("STATE_CHANGE", {"target_state": "idle", "base_video": CLIP})
         return self._client
 
     def _take(self, frame: bytes, now: float) -> None:
@@ -103,6 +104,11 @@ def onset_sample(pcm: bytes) -> int:
     if not len(loud):
         raise ValueError("no speech in this piece")
     return int(loud[0]) * 160
+
+
+def clip_frames() -> int:
+    """Length of the clip that plays."""
+    return load_default_avatar().clip_frames(CLIP)
 
 
 def words() -> list[bytes]:
@@ -132,7 +138,7 @@ async def speak(port: int, count: int, microphone: bool) -> tuple[list[Word], Li
         else:
             await asyncio.sleep(_IDLE_AGAIN_SECONDS)
             start = time.monotonic() + random.random() * FRAME_MS / 1000
-    await asyncio.sleep(max(_REACTION_SECONDS, begun + CLIP_FRAMES[CLIP] * FRAME_MS / 1000 + 1 - time.monotonic()))
+    await asyncio.sleep(max(_REACTION_SECONDS, begun + clip_frames() * FRAME_MS / 1000 + 1 - time.monotonic()))
     for client in clients:
         await client.close()
     if errors := [error for client in clients for error in client.errors]:
@@ -160,7 +166,7 @@ def mouths(frames: Sequence[Seen]) -> list[Grey]:
 
 def movement(speaker: Listener, idler: Listener) -> NDArray[np.float64]:
     """Of each frame: how far its mouth is from the shut one, mean absolute difference in grey levels."""
-    period = CLIP_FRAMES[CLIP]
+    period = clip_frames()
     shut = {
         frame.timestamp // FRAME_MS % period: mouth
         for frame, mouth in zip(idler.frames, mouths(idler.frames), strict=True)

@@ -20,10 +20,11 @@ import numpy as np
 from load_client import SPEECH, WAV_HEADER
 
 from musetalk_service import __version__
+from musetalk_service.config import default_settings
 from musetalk_service.engines.avatar import Avatar, load_default_avatar
 from musetalk_service.engines.base import FrameRequest, Picture
 from musetalk_service.engines.builtin.engine import BuiltinEngine
-from musetalk_service.models.media import GOP_FRAMES, SAMPLES_PER_FRAME, ClipPosition
+from musetalk_service.models.media import GOP_FRAMES, SAMPLES_PER_FRAME, ClipPosition, make_renditions
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
 _PASSES = 5
@@ -48,8 +49,10 @@ def render(engine: BuiltinEngine, avatar: Avatar) -> tuple[list[Picture], float]
 
 
 def encode(pictures: Sequence[Picture]) -> tuple[float, float]:
-    """(ms per frame, kbit/s) of the service's encoder."""
-    encoder = H264Encoder(synthetic_label("builtin", __version__))
+    """(ms per frame, kbit/s) of the service's encoder, at its best rendition."""
+    settings = default_settings()
+    best = make_renditions(settings.video_crf, settings.video_max_kbps)[0]
+    encoder = H264Encoder(synthetic_label("builtin", __version__), best)
     size = 0
     started = time.thread_time()
     for index, picture in enumerate(pictures):
