@@ -137,7 +137,12 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
     )
     app.include_router(http.router())
 
-    @app.get("/openapi.yaml", response_class=PlainTextResponse, summary="This description")
+    @app.get(
+        "/openapi.yaml",
+        response_class=PlainTextResponse,
+        responses={200: {"content": {"application/yaml": {}}, "description": "OpenAPI 3.1"}},
+        summary="This description",
+    )
     async def openapi_yaml() -> PlainTextResponse:
         return PlainTextResponse(openapi.to_yaml(app.openapi()), media_type="application/yaml")
 

@@ -88,7 +88,7 @@ class Frame(msgspec.Struct, frozen=True, tag=True):
 
 
 class ClipPackets(msgspec.Struct, frozen=True, tag=True):
-    """A whole clip, one access unit per frame, an IDR at each GOP start."""
+    """A whole clip, one access unit per frame, an IDR at each GOP start; none when it could not be made."""
 
     avatar: str
     clip: str

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from musetalk_service.handlers.websocket_protocol import drained
 from musetalk_service.models import messages as wire
 from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.session import State
-from musetalk_service.services.authentication import ANONYMOUS, Authenticator, Scope, read_credentials, require
+from musetalk_service.services.authentication import Authenticator, Scope, read_credentials, require
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.rate_limits import RateLimiter
 from musetalk_service.services.session_service import LiveSession, SessionService
@@ -186,11 +187,16 @@ class ConnectionHandler:
                     f"the message has {size} bytes; at most {self._max_message_bytes} are allowed",
                     max_bytes=self._max_message_bytes,
                 )
-            self._limiter.check_message(live.protocol.user_id, live.address, size, self._sessions.clock.now())
+            # Without authentication a user id is a word that anybody can say: then a session is the user.
+            user = live.protocol.user_id if self._authenticator.enabled else live.protocol.session_id
+            self._limiter.check_message(user, live.address, size, self._sessions.clock.now())
             message = wire.parse_client_message(text)
             if self._authenticator.enabled:
                 scope: Scope = "view" if isinstance(message, wire.Init | wire.Close) else "drive"
-                require(live.principal or ANONYMOUS, live.protocol.user_id, scope)
+                if live.principal is not None:
+                    require(live.principal, live.protocol.user_id, scope)
+                elif isinstance(message, wire.Init):  # the reader has asked for its token before
+                    raise AuthenticationError("this service wants a token", reason="missing")
             self._metrics.messages.labels(message.type).inc()
             self._messages.handle(live, message)
         except ServiceError as error:
@@ -225,7 +231,7 @@ async def _refuse(socket: WebSocket, error: ServiceError) -> None:
     headers = {}
     if isinstance(error, AtCapacityError | RateLimitError):
         retry_ms = error.details.get("retry_after_ms")
-        headers["Retry-After"] = str(int(retry_ms) // 1000 if isinstance(retry_ms, int) else 1)
+        headers["Retry-After"] = str(math.ceil(retry_ms / 1000) if isinstance(retry_ms, int) else 1)
     body = {"code": error.wire_code, "message": error.message, "details": dict(error.details)}
     with contextlib.suppress(*_GONE):
         await socket.send_denial_response(JSONResponse(body, error.http_status, headers))

@@ -121,7 +121,7 @@ class HttpHandler:
         )(self.read_metrics)
         router.post(
             "/prepare_avatar/{user_id}",
-            responses={501: {"model": ErrorBody}, **refusals},
+            responses={501: {"model": ErrorBody, "description": "Not available in this version."}, **refusals},
             status_code=501,
             summary="Prepare an avatar (not available yet)",
         )(self.prepare_avatar)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from starlette.websockets import WebSocket
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -35,6 +36,11 @@ class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
         # The scope is made from app_state, one connection a protocol object.
         self.app_state = {**self.app_state, _STATE_KEY: self.writable.wait}
         super().handle_connect(event)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # refused, but answered: uvicorn 0.54 logs an error without it
 
 
 async def _at_once() -> None:

@@ -43,9 +43,9 @@ class VideoConfig(_Model):
 
 class InitData(_Model):
     user_id: Annotated[str | None, Field(description="Must equal the user_id of the path when given.")] = None
-    auth_token: Annotated[str | None, Field(description="Accepted and not looked at while authentication is off.")] = (
-        None
-    )
+    auth_token: Annotated[
+        str | None, Field(description="JSON Web Token; needed where authentication is on, else not looked at.")
+    ] = None
     video_config: VideoConfig = VideoConfig()
     events: Annotated[bool, Field(description="Whether EVENT messages are wanted.")] = False
     resume_token: Annotated[

@@ -190,7 +190,8 @@ class Session:
         Raises :class:`InvalidSessionError` (not begun, begun twice, ended, foreign id) or
         :class:`InvalidMessageError` (not allowed now, unknown clip).
         """
-        if not isinstance(message, wire.Init):
+        leaves_early = isinstance(message, wire.Close) and self.state is State.OPENING
+        if not isinstance(message, wire.Init) and not leaves_early:
             self._check_id(message.session_id)
         match message:
             case wire.Init():

@@ -63,10 +63,6 @@ class Principal:
     scopes: frozenset[Scope]
 
 
-ANONYMOUS = Principal("", frozenset())
-"""Nobody: may do nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a handshake carries: the token, and the subprotocol to answer with."""

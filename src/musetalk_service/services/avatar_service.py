@@ -16,7 +16,7 @@ import msgspec
 from musetalk_service import __version__
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar import Avatar, load_default_avatar
-from musetalk_service.errors import BusClosedError, ModelNotFoundError
+from musetalk_service.errors import BusClosedError, ModelNotFoundError, ProcessingError
 from musetalk_service.models.clips import DEFAULT_CLIP, IDLE, kind_of
 from musetalk_service.models.media import GOP_FRAMES, Rendition, choose_rendition
 from musetalk_service.services.host_pool import HostPool
@@ -89,7 +89,10 @@ class AvatarService:
 
     async def _prepare_rest(self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar) -> None:
         for clip in sorted(clip for clip in avatar.clips if kind_of(clip) == IDLE):
-            await self._add(hosts, avatar, ready, clip, self.renditions)
+            try:
+                await self._add(hosts, avatar, ready, clip, self.renditions)
+            except ProcessingError as error:
+                log.error("idle clip left out", extra={"clip": clip, "cause": error.message})
 
     async def _add(
         self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar, clip: str, renditions: Sequence[Rendition]
@@ -109,6 +112,8 @@ class AvatarService:
             return
         log.info("encoding an idle clip, once", extra={"avatar": avatar.name, "clip": clip, "forms": len(missing)})
         for rendition, units in (await self._encode(hosts, avatar.name, clip, missing)).items():
+            if not units:
+                raise ProcessingError(f"clip {clip} of avatar {avatar.name!r} cannot be encoded; the log says why")
             ready.idle[rendition.name][clip] = _payloads(units)
             packets = bus.ClipPackets(avatar.name, clip, rendition.name, units)
             await asyncio.to_thread(_write_packets, self._path(avatar, clip, rendition), packets)

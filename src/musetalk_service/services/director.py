@@ -108,7 +108,7 @@ class Director:
 
     def opening(self, frame: int) -> Plan:
         """The plan of a frame that nothing could be asked for in advance: an idle packet; no audio is used up."""
-        action = self._progress(frame)
+        action = self._progress(frame, None)
         return Plan(frame, self.idle_place(frame), False, True, self._state(False), None, False, False, action)
 
     def plan(self, frame: int, now: float, *, host: bool, request_idr: bool) -> tuple[Plan, list[Trigger]]:
@@ -121,7 +121,7 @@ class Director:
         if self._listen(position, now):
             triggers.append(Trigger.SPEECH_ENDED)
         speaking = self._has_audio and now - self._last_voice < self._silence_hold_s
-        progress = self._progress(frame)
+        progress = self._progress(frame, position)
         if self._action is not None and progress is None:
             self._action = None
             triggers.append(Trigger.ACTION_ENDED)
@@ -172,12 +172,12 @@ class Director:
             settled = not settling and frame - self._changed_at >= _SETTLE_FRAMES
             self._live = not (settled and self._playlist.is_idr(frame))
 
-    def _progress(self, frame: int) -> float | None:
+    def _progress(self, frame: int, position: int | None) -> float | None:
         action = self._action
         if action is None:
             return None
         shown = frame - action.start
-        if shown >= action.frames and self._timeline.playhead >= action.audio_until:
+        if shown >= action.frames and not (position is not None and position < action.audio_until):
             return None
         return min(1.0, (shown + 1) / action.frames)
 

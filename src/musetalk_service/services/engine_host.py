@@ -57,7 +57,7 @@ class ClipJob:
 
     def __init__(self, avatar: Avatar, clip: str, renditions: Sequence[Rendition]) -> None:
         self._avatar = avatar
-        self._clip = clip
+        self.clip = clip
         label = synthetic_label("static", __version__)
         self._encoders = {rendition.name: H264Encoder(label, rendition) for rendition in renditions}
         self._units: dict[str, list[bytes]] = {name: [] for name in self._encoders}
@@ -65,18 +65,23 @@ class ClipJob:
 
     def step(self) -> bool:
         """Make one frame; returns whether the clip is complete."""
-        pose = self._avatar.pose(ClipPosition(self._clip, self._index))
+        pose = self._avatar.pose(ClipPosition(self.clip, self._index))
         picture = self._avatar.renderer.render(pose, REST)
         for name, encoder in self._encoders.items():
             encoded = encoder.encode(picture, force_idr=self._index % GOP_FRAMES == 0)
             self._units[name].append(encoded.access_unit)
         self._index += 1
-        return self._index >= self._avatar.clip_frames(self._clip)
+        return self._index >= self._avatar.clip_frames(self.clip)
 
     def packets(self) -> Iterator[bus.ClipPackets]:
         """One message per rendition."""
         for name, units in self._units.items():
-            yield bus.ClipPackets(self._avatar.name, self._clip, name, units)
+            yield bus.ClipPackets(self._avatar.name, self.clip, name, units)
+
+    def no_packets(self) -> Iterator[bus.ClipPackets]:
+        """The answer when the clip cannot be made."""
+        for name in self._encoders:
+            yield bus.ClipPackets(self._avatar.name, self.clip, name, [])
 
 
 @dataclass
@@ -107,9 +112,11 @@ class EngineHost:
         """Do what was asked, in order; frames of different sessions that wait together are one batch."""
         replies: list[bus.DownMessage] = []
         renders: list[bus.Render] = []
+        ended = {(message.session, message.epoch) for message in messages if isinstance(message, bus.Shut)}
         for message in messages:
             if isinstance(message, bus.Render):
-                renders.append(message)
+                if (message.session, message.epoch) not in ended:  # else nobody waits for it any more
+                    renders.append(message)
                 continue
             # What came before a change of a session is rendered before it.
             replies += self._render(renders)
@@ -120,8 +127,7 @@ class EngineHost:
                 case bus.Shut():
                     self._shut(message)
                 case bus.PrepareClip():
-                    avatar = self._avatars(message.avatar)
-                    self._clip_jobs.append(ClipJob(avatar, message.clip, message.renditions))
+                    replies += self._begin_clip(message)
                 case _:
                     assert_never(message)
         return replies + self._render(renders)
@@ -134,10 +140,24 @@ class EngineHost:
     def work_in_background(self) -> list[bus.DownMessage]:
         """One frame of the oldest clip job; its packets when that was the last."""
         job = self._clip_jobs[0]
-        if not job.step():
-            return []
+        try:
+            if not job.step():
+                return []
+            replies: list[bus.DownMessage] = [*job.packets()]
+        except Exception:
+            log.exception("clip failed", extra={"clip": job.clip})
+            replies = [*job.no_packets()]
         self._clip_jobs.popleft()
-        return list(job.packets())
+        return replies
+
+    def _begin_clip(self, message: bus.PrepareClip) -> list[bus.DownMessage]:
+        try:
+            avatar = self._avatars(message.avatar)
+            self._clip_jobs.append(ClipJob(avatar, message.clip, message.renditions))
+            return []
+        except Exception:
+            log.exception("clip refused", extra={"avatar": message.avatar, "clip": message.clip})
+            return [bus.ClipPackets(message.avatar, message.clip, r.name, []) for r in message.renditions]
 
     def warm_up(self, avatar_name: str) -> None:
         """Make the avatar's renderer before the first session waits for it."""

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 SLOTS = 4
 """Slots of 10 ms in the period of 40 ms."""
-_GIVE_UP_SECONDS = 1.0
-"""After a stall longer than this (a suspended machine) the clock starts anew instead of catching up."""
+_SKIP_PERIODS = 5
+"""Up to so many frame periods are caught up with; when more are missed, they are left out."""
 
 
 class Ticked(Protocol):
@@ -28,8 +28,8 @@ class Ticked(Protocol):
         """Whether something that was due is still to be sent."""
         ...
 
-    def tick(self, now: float) -> None:
-        """One frame period has passed."""
+    def tick(self, now: float, missed: int) -> None:
+        """One frame period has passed, after ``missed`` ones in which there was no time for a tick."""
         ...
 
     def catch_up(self, now: float) -> None:
@@ -48,6 +48,8 @@ class FrameClock:
         self._clock = clock
         self._metrics = metrics
         self._slots: tuple[dict[Ticked, None], ...] = tuple({} for _ in range(SLOTS))
+        self._last_counts = [slot - SLOTS for slot in range(SLOTS)]
+        self._waiting: dict[Ticked, None] = {}
         self._task: asyncio.Task[None] | None = None
 
     def add(self, member: Ticked) -> None:
@@ -58,6 +60,7 @@ class FrameClock:
         """Twice is fine."""
         for slot in self._slots:
             slot.pop(member, None)
+        self._waiting.pop(member, None)
 
     def start(self) -> None:
         """Begin to tick."""
@@ -76,21 +79,31 @@ class FrameClock:
             deadline = start + count * FRAME_SECONDS / SLOTS
             await self._clock.sleep_until(deadline)
             now = self._clock.now()
-            if now - deadline > _GIVE_UP_SECONDS:
-                log.warning("frame clock stalled, starting anew", extra={"stalled_s": round(now - deadline, 3)})
-                start, count = now, count % SLOTS
-            self._metrics.frame_latency.observe(max(0.0, now - deadline))
-            self.run_slot(count % SLOTS, now)
+            late = now - deadline
+            self._metrics.frame_latency.observe(max(0.0, late))
+            periods = int(late / FRAME_SECONDS)
+            if periods >= _SKIP_PERIODS:  # far behind: leave frames out, so that the grid stays where it is
+                log.warning("frame clock was held up", extra={"late_ms": round(late * 1000)})
+                count += periods * SLOTS
+            self.run_slot(count, now)
             count += 1
 
-    def run_slot(self, index: int, now: float) -> None:
-        """Tick the slot's members, and let the others send what has come late."""
-        for number, slot in enumerate(self._slots):
-            for member in tuple(slot):
-                try:
-                    if number == index:
-                        member.tick(now)
-                    elif member.waiting:
-                        member.catch_up(now)
-                except Exception as error:
-                    member.fail(error)
+    def run_slot(self, count: int, now: float) -> None:
+        """Tick the members of slot ``count`` modulo the number of slots; the others send what has come late."""
+        index = count % SLOTS
+        missed = (count - self._last_counts[index]) // SLOTS - 1
+        self._last_counts[index] = count
+        for member in tuple(self._slots[index]):
+            try:
+                member.tick(now, missed)
+            except Exception as error:
+                member.fail(error)
+            if member.waiting:
+                self._waiting[member] = None
+        for member in tuple(self._waiting):
+            try:
+                member.catch_up(now)
+            except Exception as error:
+                member.fail(error)
+            if not member.waiting:
+                self._waiting.pop(member, None)

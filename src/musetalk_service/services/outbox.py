@@ -34,15 +34,16 @@ class Outbox:
         self.frames_dropped = 0
         self.bytes_sent = 0
 
+    def follow(self, before: "Outbox") -> None:
+        """Go on for a session that was written to another connection before."""
+        self._heads, self._binary = before._heads, before._binary
+        self.frames_sent, self.bytes_sent = before.frames_sent, before.bytes_sent
+        self.frames_dropped = before.frames_dropped
+
     def name_session(self, session_id: str, *, binary: bool) -> None:
         """The id and the form of frames; to be called before the first frame."""
         self._binary = binary
         self._heads = (json_head("VIDEO_FRAME", session_id), json_head("ACTION_FRAME", session_id))
-
-    @property
-    def binary(self) -> bool:
-        """Whether frames go out in binary form."""
-        return self._binary
 
     @property
     def backlog(self) -> int:

@@ -101,10 +101,10 @@ class LiveSession:
         """From a chunk's arrival to the frame that shows it: look-ahead, jitter, one tick ahead."""
         return samples_to_ms(self.timeline.target_delay + SAMPLE_RATE // FPS)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, missed: int = 0) -> None:
         """One frame; what ended by itself moves the protocol state."""
         assert self.stream is not None  # ticked only once begun
-        for trigger in self.stream.tick(now):
+        for trigger in self.stream.tick(now, missed):
             self.protocol = self.protocol.after(trigger)
         if self.opened_at is not None:
             self._service.metrics.first_frame.observe(max(0.0, now - self.opened_at))
@@ -260,7 +260,12 @@ class SessionService:
         Raises :class:`InvalidSessionError` when there is none, any more or for this user.
         """
         lost = next((s for s in self if secrets.compare_digest(s.resume_token.encode(), token.encode())), None)
-        if lost is None or lost is live or lost.stream is None or lost.protocol.user_id != live.protocol.user_id:
+        if (
+            lost is None
+            or lost.stream is None
+            or lost.protocol.state is State.CLOSED
+            or lost.protocol.user_id != live.protocol.user_id
+        ):
             raise InvalidSessionError(
                 "there is no session to resume: it has ended, or the grace time is over", field="data.resume_token"
             )
@@ -268,7 +273,7 @@ class SessionService:
         self.stop_stream(lost)
         self._sessions.pop(live.protocol.session_id, None)
         live.take_over(lost, now)
-        live.outbox.name_session(live.protocol.session_id, binary=lost.outbox.binary)
+        live.outbox.follow(lost.outbox)
         self._sessions[live.protocol.session_id] = live
         lost.outbox.abandon()
         lost.ended.set()  # a connection that is half open goes now

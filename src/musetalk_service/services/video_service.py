@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _SKIP_AT_BACKLOG = 3
 """With so many frames waiting for a slow client, live frames are left out before they are rendered."""
+_RELIEF_S = 1.0
+"""How long an overloaded only host is spared by a session that had to give it up."""
 _WARM_UP_SAMPLES = 8000
 """Audio before the playhead that a new host gets, so that its network hears what came before."""
 
@@ -78,6 +80,7 @@ class SessionStream:
         self._pcm_sent = 0
         self._shown = ClipPosition(DEFAULT_CLIP, 0)
         self._lost_at: float | None = None
+        self._retry_at = 0.0
         self._skipped = False
         self._owes_idr = False
         self._voiced = False
@@ -94,13 +97,19 @@ class SessionStream:
         """Whether a frame that is due has not come from the host yet."""
         return bool(self._pending)
 
-    def tick(self, now: float) -> list[Trigger]:
-        """Deliver the frame that is due, and plan the next; returns what ended by itself."""
+    def tick(self, now: float, missed: int = 0) -> list[Trigger]:
+        """Deliver the frame that is due, and plan the next; returns what ended by itself.
+
+        ``missed``: frame periods in which there was no time for a tick; their frames are left out, and
+        the audio that belongs to them passes by.
+        """
         if self._plan is None:  # the very first frame: nothing has been planned ahead
             self._plan = self._director.opening(self._frame)
         congested = self._outbox.backlog >= _SKIP_AT_BACKLOG  # asked before this tick's frames join the queue
         self._deliver(self._plan, now)
         self._frame += 1
+        if missed:
+            self._leave_out(missed, now)
         return self._plan_next(now, congested=congested)
 
     def catch_up(self, now: float) -> None:
@@ -128,6 +137,14 @@ class SessionStream:
     def close(self, now: float) -> None:
         """Give the host's part of the session up. Twice is fine."""
         self._leave_host(now)
+
+    def _leave_out(self, frames: int, now: float) -> None:
+        for _ in range(frames):
+            self._timeline.next_position(now)
+        self._frame += frames
+        self._metrics.frames.labels("skipped").inc(frames)
+        if self._host is None:
+            self._director.host_lost(self._frame)  # packets refer to each other: go on at an IDR
 
     # --- delivery ---
 
@@ -218,7 +235,7 @@ class SessionStream:
     def _plan_next(self, now: float, *, congested: bool) -> list[Trigger]:
         if self._host is not None and not self._host.alive:
             self._lose_host("host ended", now)
-        host_ready = self._host is not None or self._hosts.available
+        host_ready = self._host is not None or (self._hosts.available and now >= self._retry_at)
         reopen = self._host is None
         previous_live = self._plan is not None and self._plan.live
         request_idr = self._outbox.wants_idr or reopen or self._owes_idr
@@ -276,6 +293,8 @@ class SessionStream:
         log.warning("session moves to another host", extra={"session_id": self._id, "cause": cause})
         self._metrics.failovers.labels("late" if cause == "too late" else "lost").inc()
         self._lost_at = now
+        if cause == "too late" and self._hosts.assign() is self._host:
+            self._retry_at = now + _RELIEF_S  # nobody else could do better: less work is what helps it
         self._leave_host(now)
         if self._plan is not None:
             self._notice("degraded", self._plan, reason=cause)
