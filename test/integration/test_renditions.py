@@ -1,5 +1,6 @@
 """Sizes and rates that a client may ask for, and the variety of the idle face."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,14 @@ async def _open(service: Service, **video_config: object) -> Client:
 
 async def _all_made(service: Service) -> None:
     """Wait for the packets that are made in the background, in the files' own time."""
-    task = service.front.avatars._task
-    assert task is not None
-    await task
+    forms = service.front.avatars.find("alice").idle
+    while not all("idle_1" in clips for clips in forms.values()):
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.slow
 async def test_each_form_is_a_whole_stream_of_its_own(cache_dir: Path) -> None:
-    async with started_service(cache_dir, all_clips=True) as service:
+    async with started_service(cache_dir, all_forms=True) as service:
         await _all_made(service)
         clients = {}
         for size in (512, 384, 256):
@@ -69,7 +70,7 @@ async def test_what_is_not_served_is_refused(cache_dir: Path, config: dict[str, 
 
 @pytest.mark.slow
 async def test_idle_face_varies_without_a_seam(cache_dir: Path) -> None:
-    async with started_service(cache_dir, all_clips=True) as service:
+    async with started_service(cache_dir, all_forms=True) as service:
         await _all_made(service)
         client = await service.session()
         await service.run(90.0)

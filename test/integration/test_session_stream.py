@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.engines import tone
+from support.engines import LOOK_AHEAD, tone
 from support.in_process import audio_chunk, gaps, started_service
 from support.video import decode, greys
 
@@ -232,3 +232,37 @@ async def test_two_sessions_never_see_each_other(cache_dir: Path) -> None:
             ]
             assert len(spoken) == 50
             assert {shown for shown in spoken[2:]} == {grey}
+
+
+@pytest.mark.parametrize("chunk_ms", [20, 40, 64, 200])
+async def test_engine_has_its_look_ahead_for_live_speech(cache_dir: Path, chunk_ms: int) -> None:
+    async with started_service(cache_dir) as service:
+        client = await service.session()
+        await service.run(0.507)
+        speech = tone(40, 3.2)
+        size = 16 * chunk_ms
+        for start in range(0, len(speech), size):
+            client.send("GENERATE", {"audio_chunk": audio_chunk(speech[start : start + size])})
+            await service.run(chunk_ms / 1000)
+        await service.run(1.0)
+        (stream,) = service.hosts[0].engine.streams
+        assert len(stream.ahead) == 80
+        tail = (LOOK_AHEAD + 640) // 640
+        # A chunk bigger than a frame comes late by what it is longer: then the engine takes it for silence.
+        needed = LOOK_AHEAD if chunk_ms <= 40 else LOOK_AHEAD + 640 - size
+        assert min(stream.ahead[:-tail]) >= min(needed, LOOK_AHEAD)
+
+
+async def test_new_host_hears_what_came_before(cache_dir: Path) -> None:
+    async with started_service(cache_dir, hosts=2) as service:
+        client = await service.session()
+        await service.run(0.5)
+        client.speak(tone(40, 6.0))
+        await service.run(3.0)
+        busy, spare = sorted(service.hosts, key=lambda host: -len(host.received))
+        service.pool.kill(busy)
+        await service.run(1.0)
+        (stream,) = spare.engine.streams
+        first = next(position for position in stream.positions if position is not None)
+        assert min(stream.pcm) <= first - 7000
+        assert all(stream.heard(position) == 40 for position in range(min(stream.pcm), first, 100))

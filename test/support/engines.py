@@ -32,9 +32,16 @@ class GreyStream:
     avatar: Avatar
     pcm: dict[int, Pcm] = field(default_factory=dict)
     positions: deque[int | None] = field(default_factory=deque)
+    ahead: list[int] = field(default_factory=list)
+    """Samples that were there after each position at which the mouth was asked for."""
 
     def push(self, pcm: Pcm, position: int) -> None:
         self.pcm[position] = pcm.copy()
+
+    @property
+    def end(self) -> int:
+        """The position after the last pushed sample."""
+        return max((start + len(samples) for start, samples in self.pcm.items()), default=0)
 
     def heard(self, position: int) -> int | None:
         """The grey at a position, None when it was never pushed."""
@@ -69,6 +76,8 @@ class GreyEngine:
         if self.all_broken or stream in self.broken:
             raise RuntimeError("broken for the test")
         stream.positions.append(request.position)
+        if request.position is not None:
+            stream.ahead.append(stream.end - request.position)
         heard = None if request.position is None else stream.heard(request.position)
         return np.full((512, 512, 3), SHUT if heard is None else heard, np.uint8)
 

@@ -49,7 +49,7 @@ class InProcessHost:
         scheduler = EngineScheduler(engines, clock.now)
         self.engine_host = EngineHost(scheduler, lambda _: default_avatar())
         self.received: list[bus.UpMessage] = []
-        self.all_clips = False
+        self.all_forms = False
         """Whether idle clips are made beyond the one that the service cannot do without."""
         self.hung = False
         self.dead = False
@@ -87,7 +87,7 @@ class InProcessHost:
         self.received.append(message)
         if self.hung:
             return
-        if isinstance(message, bus.PrepareClip) and len(message.renditions) > 1 and not self.all_clips:
+        if isinstance(message, bus.PrepareClip) and not self._makes(message):
             return
         replies = self.engine_host.handle([bus.decode_up(bus.encode(message))])
         while self.engine_host.has_background_work:
@@ -95,6 +95,10 @@ class InProcessHost:
         self._late.extend(bus.decode_down(bus.encode(reply)) for reply in replies)
         if not self.lagging:
             self.flush()
+
+    def _makes(self, wanted: bus.PrepareClip) -> bool:
+        """The first clip in its best form; at most two clips in all forms. Making more would take a minute."""
+        return len(wanted.renditions) == 1 or (self.all_forms and wanted.clip in ("idle_0", "idle_1"))
 
     async def messages(self) -> AsyncIterator[bus.DownMessage]:
         raise NotImplementedError("replies come by themselves")
@@ -267,20 +271,20 @@ async def started_service(
     *,
     hosts: int = 1,
     engines: Callable[[], dict[str, Engine]] = grey_engines,
-    all_clips: bool = False,
+    all_forms: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """A service on a manual clock with ``hosts`` hosts; ends with everything given back.
 
     Lost connections end their session at once, unless ``resume_grace_s`` says otherwise. Of the idle clips
-    only the first is made, in its best form, unless ``all_clips`` is wanted.
+    only the first is made, in its best form, unless ``all_forms`` are wanted (of two clips then).
     """
     clock = ManualClock()
-    folder = cache_dir / ("in-process-all" if all_clips else "in-process")
+    folder = cache_dir / ("in-process-forms" if all_forms else "in-process")
     chosen: Settings = default_settings().model_copy(update={"cache_dir": folder, "resume_grace_s": 0.0, **settings})
     members = [InProcessHost(engines(), clock) for _ in range(hosts)]
     for member in members:
-        member.all_clips = all_clips
+        member.all_forms = all_forms
     metrics = Metrics()
     front = Front(chosen, clock=clock, hosts=InProcessPool(members, clock, metrics))
     await front.start()
