@@ -1,6 +1,6 @@
 """Idle clips: waiting, each in its own way. All share one boundary, so nothing happens near their ends.
 
-The first blink is 1.1 to 2.4 s into a clip and the last 1.0 to 2.3 s before its end, so that blinks stay
+The first blink is 1.1 to 2.1 s into a clip and the last 0.9 to 2.6 s before its end, so that blinks stay
 two to five seconds apart in any sequence. Breath has 4 s a cycle, and lengths are multiples of that.
 """
 
@@ -82,9 +82,9 @@ _SHIFTS_WEIGHT: Final = Manner(  # from one foot to the other: slow roll and shi
 
 _BRIGHT: Final = Manner(  # awake and glad: brows go up, more blinks, quick small moves
     seconds=8, breaths=2, pinned=True, seed=53, sway=0.7, tempo=0.75, head_follows=4.5,
-    gaze=((0, 0.00, 0.00), (29, 0.05, -0.04), (52, -0.06, 0.00), (79, 0.11, -0.08), (93, 0.00, 0.00),
-          (127, -0.09, -0.03), (143, 0.01, 0.00), (170, 0.00, 0.00)),
-    blinks=(31, 78, 125, 172),
+    gaze=((0, 0.00, 0.00), (29, 0.05, -0.04), (52, -0.06, 0.00), (75, 0.11, -0.08), (93, 0.00, 0.00),
+          (133, -0.09, -0.03), (148, 0.01, 0.00), (170, 0.00, 0.00)),
+    blinks=(28, 73, 131, 176),
     strokes={
         "brow": ((18, 6, 9, 13, 0.70), (84, 5, 5, 10, 0.45), (102, 5, 3, 9, 0.30), (138, 6, 12, 14, 0.60)),
         "pitch": ((18, 9, 12, 18, -1.2), (84, 8, 8, 14, -0.7), (138, 9, 14, 18, -1.1)),
