@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import re
+import secrets
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ from musetalk_service.services.authentication import Authenticator, Scope, read_
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.rate_limits import RateLimiter
 from musetalk_service.services.session_service import LiveSession, SessionService
+from musetalk_service.utils import logs
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class ConnectionHandler:
 
     async def serve(self, socket: WebSocket, user_id: str) -> None:
         """The whole life of a connection; returns when it is over and everything is given back."""
+        logs.bind(request_id=secrets.token_hex(6), trace_id=logs.trace_id(socket.headers.get("traceparent")))
         try:
             live = self._admit(socket, user_id)
         except ServiceError as error:

@@ -37,6 +37,17 @@ class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
         self.app_state = {**self.app_state, _STATE_KEY: self.writable.wait}
         super().handle_connect(event)
 
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:  # RFC 6455, section 8.1; uvicorn would log a stack trace
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:

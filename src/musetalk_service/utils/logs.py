@@ -2,16 +2,36 @@
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
+_context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
+# W3C Trace Context, section 3.2: version, trace-id, parent-id, flags; all zero ids are not valid.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+
+def bind(**fields: str | None) -> None:
+    """Put fields on every later log line of this task and of the tasks that it starts."""
+    _context.set({**_context.get(), **{name: value for name, value in fields.items() if value is not None}})
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace id of a ``traceparent`` header, so that a caller's traces and our logs can be joined."""
+    match = _TRACEPARENT.fullmatch((traceparent or "").strip())
+    return match[1] if match and not match[0].startswith("ff") else None
+
+
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {**_context.get(), **own}
 
 
 class JsonFormatter(logging.Formatter):
