@@ -164,7 +164,7 @@ async def test_client_id_is_kept_where_it_is_a_free_uuid4(cache_dir: Path) -> No
 async def test_messages_before_init_and_a_second_init_are_refused(cache_dir: Path) -> None:
     async with started_service(cache_dir) as service:
         client = service.connect()
-        client.send("CLOSE")
+        client.send("END_OF_SPEECH")
         client.send("INTERRUPT")
         await settle()
         assert client.errors == ["INVALID_SESSION"] * 2
@@ -227,3 +227,12 @@ async def test_tick_that_raises_ends_only_its_own_session(cache_dir: Path, monke
         assert bad.close_code == 1011
         assert len(good.frames) >= 37
         assert len(service.front.sessions) == 1
+
+
+async def test_close_before_init_is_a_goodbye(cache_dir: Path) -> None:
+    async with started_service(cache_dir) as service:
+        client = service.connect()
+        client.send("CLOSE")
+        await settle()
+        assert client.answers("CLOSE_ACK")[0].data.reason == "client_request"
+        assert client.close_code == 1000 and len(service.front.sessions) == 0

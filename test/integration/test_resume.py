@@ -102,7 +102,6 @@ async def test_connection_that_is_half_open_gives_way(cache_dir: Path) -> None:
         assert len(third.frames) >= 24 and len(service.front.sessions) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a session that says goodbye is taken over")
 async def test_closed_session_is_not_taken_up(cache_dir: Path) -> None:
     async with started_service(cache_dir, resume_grace_s=15.0) as service:
         first = await service.session()

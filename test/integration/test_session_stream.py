@@ -84,7 +84,6 @@ async def test_action_by_index_plays_its_clip_and_goes_back(cache_dir: Path) -> 
         assert len(decode(client.units)) == len(client.frames)
 
 
-@pytest.mark.xfail(strict=True, reason="the last spoken frame falls out of the action")
 async def test_action_with_audio_is_lip_synced_and_extended(cache_dir: Path) -> None:
     async with started_service(cache_dir) as service:
         client = await service.session()

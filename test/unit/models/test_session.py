@@ -88,6 +88,8 @@ def test_no_state_is_a_trap_and_all_are_reached() -> None:
 def test_before_init_and_after_the_end_nothing_is_possible(kind: str) -> None:
     data = {"GENERATE": CHUNK, "STATE_CHANGE": {"target_state": "idle"}, "ACTION": {"action_index": 1}}
     for state in (State.OPENING, State.CLOSED):
+        if (state, kind) == (State.OPENING, "CLOSE"):  # a client that changes its mind
+            continue
         with pytest.raises(InvalidSessionError):
             _send(Session("alice", ID, CLIPS, state=state), kind, data.get(kind))
 

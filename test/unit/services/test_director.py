@@ -120,7 +120,6 @@ def test_action_plays_from_its_first_frame_to_its_last() -> None:
     assert not after[-1].live
 
 
-@pytest.mark.xfail(strict=True, reason="the last spoken frame falls out of the action")
 def test_action_with_longer_audio_lasts_until_it_is_spoken() -> None:
     run = Run()
     run.speak(ACTION_1 / 25 + 1.0)
