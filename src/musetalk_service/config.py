@@ -133,6 +133,8 @@ class Settings(BaseSettings):
     resume_grace_s: float = Field(
         15.0, ge=0, description="A session whose connection is lost waits this long for its client; 0 is off."
     )
+    ping_interval_s: float = Field(20.0, gt=0, description="A WebSocket ping is sent so often.")
+    ping_timeout_s: float = Field(20.0, gt=0, description="A client whose pong takes longer is taken for lost.")
     shutdown_timeout_s: float = Field(5.0, gt=0, description="Deadline of a graceful shutdown.")
     retry_after_s: int = Field(5, ge=1, description="Retry-After of an HTTP 503.")
 

@@ -216,6 +216,8 @@ def serve(settings: Settings) -> None:
         ws=LiveWebSocketProtocol,
         ws_per_message_deflate=False,  # H.264 does not compress further; deflate costs ten times the send
         ws_max_size=4 * settings.max_message_bytes,  # a typed error up to here, close code 1009 beyond
+        ws_ping_interval=settings.ping_interval_s,
+        ws_ping_timeout=settings.ping_timeout_s,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
         log_config=None,
         access_log=False,

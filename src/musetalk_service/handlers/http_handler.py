@@ -1,5 +1,6 @@
 """The REST routes: the page, health, sessions, metrics, and the description of all this."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from importlib import resources
@@ -202,6 +203,7 @@ class HttpHandler:
 
     async def read_metrics(self) -> Response:
         """The Prometheus exposition format."""
+        self.metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def prepare_avatar(self, user_id: UserId, authorization: Authorization = None) -> None:

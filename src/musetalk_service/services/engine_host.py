@@ -134,8 +134,8 @@ class EngineHost:
 
     @property
     def has_background_work(self) -> bool:
-        """Whether clips wait to be encoded."""
-        return bool(self._clip_jobs)
+        """Whether clips wait to be encoded, and nobody speaks who would have to wait for that."""
+        return bool(self._clip_jobs) and not self._speakers
 
     def work_in_background(self) -> list[bus.DownMessage]:
         """One frame of the oldest clip job; its packets when that was the last."""

@@ -52,6 +52,7 @@ class Metrics:
             "avatar_splices_total", "Changes between idle packets and live frames", ["to"], registry=r
         )
         self.errors = Counter("avatar_errors_total", "ERROR messages sent", ["code"], registry=r)
+        self.event_loop_tasks = Gauge("avatar_event_loop_tasks", "Tasks of the front's event loop", registry=r)
         self.messages = Counter("avatar_messages_total", "Client messages by type", ["type"], registry=r)
 
     def text(self) -> bytes:
