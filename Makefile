@@ -71,7 +71,7 @@ system-tools:
 	  echo "chromium is missing: the tests that drive a browser will be skipped."
 
 .PHONY: bench
-bench: setup ## measure this machine in some five minutes: delivery, cost, latency, start (bench/README.md)
+bench: setup ## measure this machine in some six minutes: delivery, cost, latency, start (bench/README.md)
 	$(BIN)/python bench/run.py $(BENCH)
 
 .PHONY: soak

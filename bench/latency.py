@@ -9,7 +9,7 @@ the word's onset (its first 10 ms over -45 dBFS) to receiving
 - the moved mouth: the first decoded picture whose mouth differs from the idle packet of the same clip position, which
   is the same picture with the mouth shut, by more than the threshold.
 
-The body plays the idle clip under the speech, so that the two pictures differ in the mouth alone. Without
+The body plays one idle clip under the speech, so that the two pictures differ in the mouth alone. Without
 --microphone a word comes out of nothing, to a session that shows idle packets; with it, silence is sent all along.
 """
 
@@ -29,8 +29,10 @@ from numpy.typing import NDArray
 from raw_client import CHUNK_BYTES, FRAME_MS, RawClient, access_unit_of, audio_timestamp_of, cut, pace, timestamp_of
 
 from musetalk_service.engines.avatar import load_default_avatar
+from musetalk_service.utils.h264 import is_idr
 
-CLIP = "idle_0"
+CLIP = "idle_1"
+"""Not idle_0: as a base that means all idle clips in turn."""
 _RATE = 16_000
 _WORDS_MS = ((120, 680), (1080, 1640), (3040, 3560), (4000, 4520))
 """Words after a pause in the recording: start of a piece, silent up to its word, and its end."""
@@ -38,6 +40,8 @@ _ONSET_DBFS = -45.0
 _QUIET_DBFS = -60.0
 _IDLE_AGAIN_SECONDS = 2.6
 """Utterance over, mouth shut, then up to a second until an idle IDR: after that idle packets are shown."""
+_PINNED_SECONDS = 3.5
+"""From the choice of the clip until its packets are shown: mouth and pose settle, then up to a second to an IDR."""
 _REACTION_SECONDS = 1.0
 _BEFORE_SECONDS = 0.2
 """Before a word the mouth is shut, so the difference then is the noise of the measurement."""
@@ -78,7 +82,6 @@ class Listener:
 
     async def open(self, port: int, user_id: str) -> RawClient:
         self._client = await RawClient.open("127.0.0.1", port, user_id, self._take)
-        # Pinned while it plays for the first time: its place is then the frame's number modulo its length.
         self._client.send("STATE_CHANGE", {"target_state": "idle", "base_video": CLIP})
         return self._client
 
@@ -123,9 +126,10 @@ async def speak(port: int, count: int, microphone: bool) -> tuple[list[Word], Li
     speaker, idler = Listener(), Listener()
     clients = [await speaker.open(port, "bench-latency"), await idler.open(port, "bench-reference")]
     begun = time.monotonic()
+    await asyncio.sleep(_PINNED_SECONDS)
     said = []
     pieces = words()
-    start = time.monotonic() + 0.1
+    start = time.monotonic() + random.random() * FRAME_MS / 1000
     for index in range(count):
         # The onset falls anywhere within its chunk, as it does in a microphone's.
         lead = bytes(random.randrange(CHUNK_BYTES // 2) * 2)
@@ -138,7 +142,8 @@ async def speak(port: int, count: int, microphone: bool) -> tuple[list[Word], Li
         else:
             await asyncio.sleep(_IDLE_AGAIN_SECONDS)
             start = time.monotonic() + random.random() * FRAME_MS / 1000
-    await asyncio.sleep(max(_REACTION_SECONDS, begun + clip_frames() * FRAME_MS / 1000 + 1 - time.monotonic()))
+    whole_clip = begun + _PINNED_SECONDS + clip_frames() * FRAME_MS / 1000 + 1
+    await asyncio.sleep(max(_REACTION_SECONDS, whole_clip - time.monotonic()))
     for client in clients:
         await client.close()
     if errors := [error for client in clients for error in client.errors]:
@@ -165,18 +170,29 @@ def mouths(frames: Sequence[Seen]) -> list[Grey]:
 
 
 def movement(speaker: Listener, idler: Listener) -> NDArray[np.float64]:
-    """Of each frame: how far its mouth is from the shut one, mean absolute difference in grey levels."""
+    """Of each frame: how far its mouth is from the shut one, mean absolute difference in grey levels.
+
+    Idle packets are the same bytes in all sessions, so the IDRs among them tell where in the clip a session is; 0
+    before the first of them. Raises ``RuntimeError`` when the clip did not play.
+    """
     period = clip_frames()
-    shut = {
-        frame.timestamp // FRAME_MS % period: mouth
-        for frame, mouth in zip(idler.frames, mouths(idler.frames), strict=True)
-    }
-    return np.array(
-        [
-            float(np.mean(cv2.absdiff(mouth, shut[frame.timestamp // FRAME_MS % period])))
-            for frame, mouth in zip(speaker.frames, mouths(speaker.frames), strict=True)
-        ]
-    )
+    first = round(_PINNED_SECONDS * 1000 / FRAME_MS)
+    loop, mouth_areas = idler.frames[first : first + period], mouths(idler.frames)[first : first + period]
+    places = {frame.access_unit: number for number, frame in enumerate(loop) if is_idr(frame.access_unit)}
+    if len(loop) < period or len(places) != len([f for f in loop if is_idr(f.access_unit)]):
+        raise RuntimeError(f"the session that idles did not show {CLIP} once from end to end")
+    phase: int | None = None
+    moved = []
+    for frame, mouth in zip(speaker.frames, mouths(speaker.frames), strict=True):
+        number = frame.timestamp // FRAME_MS
+        if (place := places.get(frame.access_unit)) is not None:
+            phase = place - number
+        moved.append(
+            0.0 if phase is None else float(np.mean(cv2.absdiff(mouth, mouth_areas[(number + phase) % period])))
+        )
+    if phase is None:
+        raise RuntimeError(f"the session that speaks never showed {CLIP} in between")
+    return np.array(moved)
 
 
 def reactions(said: Sequence[Word], frames: Sequence[Seen], moved: NDArray[np.float64]) -> dict[str, list[float]]:
@@ -200,6 +216,8 @@ def measure(port: int, count: int, microphone: bool) -> dict[str, float | int]:
     moved = movement(speaker, idler)
     times = np.array([frame.at for frame in speaker.frames])
     before = [moved[(times > word.sent_at - _BEFORE_SECONDS) & (times <= word.sent_at)].max() for word in said]
+    if max(before) > MOVED_LEVELS:
+        raise RuntimeError(f"the mouth was not shut before a word: {max(before):.1f} grey levels")
     result: dict[str, float | int] = {"words": count, "shut_mouth_noise_max": float(max(before))}
     for name, values in reactions(said, speaker.frames, moved).items():
         result[f"{name}_p50"], result[f"{name}_p95"] = (float(v) for v in np.percentile(values, [50, 95]))

@@ -28,7 +28,7 @@ def measure_load(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Every scenario, one after another, against one server."""
     results = []
     with tempfile.TemporaryDirectory(prefix="bench-cache-") as cache, Server(Path(cache)) as server:
-        server.wait_until_ready()
+        server.wait_until_quiet()
         for idle, speaking in load.SCENARIOS:
             print(f"  {idle} idle, {speaking} speaking ...", file=sys.stderr, flush=True)
             results.append(load.repeat(server, idle, speaking, arguments.seconds, arguments.repeat))
@@ -43,7 +43,7 @@ def measure_stages(_: argparse.Namespace) -> Any:
 def measure_latency(arguments: argparse.Namespace) -> dict[str, Any]:
     """Words out of idle, then words with an open microphone."""
     with tempfile.TemporaryDirectory(prefix="bench-cache-") as cache, Server(Path(cache)) as server:
-        server.wait_until_ready()
+        server.wait_until_quiet()
         base = ("latency.py", "--port", str(server.port), "--words", str(arguments.words))
         found = {"from_idle": _child(*base), "microphone": _child(*base, "--microphone")}
     return {kind: {**result, "threshold": MOVED_LEVELS} for kind, result in found.items()}

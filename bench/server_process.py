@@ -18,6 +18,8 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _START_SECONDS = 120.0
 _END_SECONDS = 20.0
+_QUIET_CPU = 0.05
+"""Share of a core below which the hosts have nothing left to prepare."""
 _SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
@@ -83,6 +85,19 @@ class Server:
         """Raises ``RuntimeError`` with the log when the process has ended."""
         if self._process.poll() is not None:
             raise RuntimeError(f"the server ended:\n{self._log.read_text()[-4000:]}")
+
+    def wait_until_quiet(self) -> None:
+        """Until it is ready and the hosts have encoded what they prepare in the background."""
+        self.wait_until_ready()
+        deadline = time.monotonic() + _START_SECONDS
+        quiet = 0
+        while quiet < 2:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the engine hosts do not come to rest")
+            before = sum(cpu_seconds(pid) for pid in self.host_pids)
+            time.sleep(1.0)
+            spent = sum(cpu_seconds(pid) for pid in self.host_pids) - before
+            quiet = quiet + 1 if spent < _QUIET_CPU else 0
 
     def wait_until_ready(self) -> None:
         """Until /health says ok and every host that is to come has come."""
