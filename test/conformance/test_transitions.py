@@ -51,10 +51,7 @@ def target(state: State, trigger: Trigger) -> "State | Return | None":
 
 @pytest.mark.parametrize("trigger", MESSAGES, ids=lambda trigger: trigger.name)
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
-def test_a_client_message(state: State, trigger: Trigger, request: pytest.FixtureRequest) -> None:
-    if (state, trigger) == (State.OPENING, Trigger.CLOSE):
-        reason = "CLOSE before INIT is refused, though the table allows it; the spec's page has a sentence on it"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=InvalidSessionError))
+def test_a_client_message(state: State, trigger: Trigger) -> None:
     before = session(state)
     wanted = target(state, trigger)
     if wanted is None:
