@@ -22,7 +22,7 @@ from musetalk_service.errors import (
     ServiceError,
 )
 from musetalk_service.handlers.message_handler import MessageHandler
-from musetalk_service.handlers.websocket_protocol import drained
+from musetalk_service.handlers.websocket_protocol import live_protocol
 from musetalk_service.models import messages as wire
 from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.session import State
@@ -148,14 +148,17 @@ class ConnectionHandler:
             live.refuse(AuthenticationError.close_code)
 
     async def _write(self, socket: WebSocket, live: LiveSession) -> None:
-        room = drained(socket)
+        protocol = live_protocol(socket)
+        if protocol is not None:
+            live.outbox.send_now = protocol.send_now
         with contextlib.suppress(*_GONE):
             while (message := await live.outbox.next()) is not None:
                 if isinstance(message, str):
                     await socket.send_text(message)
                 else:
                     await socket.send_bytes(message)
-                await room()
+                if protocol is not None:
+                    await protocol.writable.wait()
             await socket.close(live.close_code or _CLOSE_CODES.get(live.close_reason or "error", 1011))
 
     async def _read(self, socket: WebSocket, live: LiveSession) -> None:

@@ -7,7 +7,6 @@ with them. Here little is buffered below the outbox, which then knows how far be
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
 
 from starlette.websockets import WebSocket
 from uvicorn._types import ASGISendEvent
@@ -16,7 +15,7 @@ from websockets.http11 import Request
 
 _UNSENT_BYTES = 16_384
 """Bytes the kernel keeps unsent, and as many in the transport: about four frames."""
-_STATE_KEY = "websocket_drained"
+_STATE_KEY = "live_websocket"
 
 
 class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -34,8 +33,20 @@ class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         # The scope is made from app_state, one connection a protocol object.
-        self.app_state = {**self.app_state, _STATE_KEY: self.writable.wait}
+        self.app_state = {**self.app_state, _STATE_KEY: self}
         super().handle_connect(event)
+
+    def send_now(self, message: str | bytes) -> bool:
+        """Write a message without waiting; False, and nothing written, where there is no room or no peer."""
+        open_ = self.handshake_complete and not self.close_sent and not self.disconnected
+        if not open_ or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        if isinstance(message, str):
+            self.conn.send_text(message.encode())
+        else:
+            self.conn.send_binary(message)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text":
@@ -54,12 +65,7 @@ class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = True  # refused, but answered: uvicorn 0.54 logs an error without it
 
 
-async def _at_once() -> None:
-    """For transports that have no such buffer: tests, other servers."""
-
-
-def drained(websocket: WebSocket) -> Callable[[], Awaitable[object]]:
-    """A function that waits until the transport has room again."""
-    state = websocket.scope.get("state") or {}
-    wait: Callable[[], Awaitable[object]] = state.get(_STATE_KEY, _at_once)
-    return wait
+def live_protocol(websocket: WebSocket) -> LiveWebSocketProtocol | None:
+    """The transport of a connection; None where another server or a test serves it."""
+    protocol = (websocket.scope.get("state") or {}).get(_STATE_KEY)
+    return protocol if isinstance(protocol, LiveWebSocketProtocol) else None

@@ -6,6 +6,7 @@ an IDR comes (H.264, 3.62: decoding can begin there). ``wants_idr`` asks the enc
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from musetalk_service.models.clips import ACTION
@@ -30,6 +31,8 @@ class Outbox:
         self._filled = asyncio.Event()
         self._heads = ("", "")
         self._binary = False
+        self.send_now: Callable[[str | bytes], bool] | None = None
+        """The transport's way to write without a turn of the event loop, where it has one."""
         self.frames_sent = 0
         self.frames_dropped = 0
         self.bytes_sent = 0
@@ -73,6 +76,11 @@ class Outbox:
         if self._skipping:
             self.frames_dropped += 1
             return
+        if self.send_now is not None and not self._items:
+            message = self._message(number, payload)
+            if self.send_now(message):
+                self._count(message)
+                return
         self._items.append(_QueuedFrame(number, payload))
         self._frames += 1
         self._filled.set()
@@ -102,15 +110,18 @@ class Outbox:
         if isinstance(item, str):
             return item
         self._frames -= 1
-        message: str | bytes
+        message = self._message(item.number, item.payload)
+        self._count(message)
+        return message
+
+    def _message(self, number: int, payload: FramePayload) -> str | bytes:
         if self._binary:
-            message = frame_bytes(item.number, self.frames_sent, item.payload)
-        else:
-            head = self._heads[item.payload.state == ACTION]
-            message = frame_text(head, item.number, self.frames_sent, item.payload)
+            return frame_bytes(number, self.frames_sent, payload)
+        return frame_text(self._heads[payload.state == ACTION], number, self.frames_sent, payload)
+
+    def _count(self, message: str | bytes) -> None:
         self.frames_sent += 1
         self.bytes_sent += len(message)
-        return message
 
     def _drop_frames(self) -> None:
         kept = [item for item in self._items if isinstance(item, str)]
