@@ -100,7 +100,6 @@ def test_ping_is_answered(client: RawClient) -> None:
     assert client.receive() == (_PONG, b"are you there")
 
 
-@pytest.mark.xfail(strict=True, reason="the WebSocket library logs a stack trace")
 def test_broken_utf8_ends_the_connection_without_a_stack_trace(tmp_path: Path, cache_dir: Path) -> None:
     server = ServerProcess(tmp_path, cache_dir)
     try:
