@@ -21,22 +21,25 @@ for a slow one and drops frames. Sending from one task and iterating in another 
 
 import asyncio
 import base64
-import json
+import contextlib
+import itertools
 import math
+import ssl as tls
 import time
-import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
-from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
+from websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, WebSocketException
 
+from musetalk_service.client_audio import CHUNK_MS, SentAudio, cut, duration_ms
+from musetalk_service.client_connection import Target, envelope, open_session
 from musetalk_service.client_messages import (
     ActionTriggered,
     CloseAck,
+    Event,
     Interrupted,
     OtherMessage,
     ReceivedFrame,
@@ -50,6 +53,7 @@ from musetalk_service.client_messages import (
 __all__ = [
     "ActionTriggered",
     "CloseAck",
+    "Event",
     "Interrupted",
     "MuseTalkClient",
     "OtherMessage",
@@ -60,19 +64,30 @@ __all__ = [
     "StateChanged",
 ]
 
-CHUNK_MS = 40
-BYTES_PER_SAMPLE = 2
-TRY_AGAIN_LATER = 1013  # WebSocket close code, IANA registry of RFC 6455 section 7.4
-
 State = Literal["idle", "speaking", "action"]
+Resolution = Literal["512x512", "384x384", "256x256"]
+FrameForm = Literal["json", "binary"]
+
+_RETRY_S = (0.0, 0.1, 0.2, 0.5, 1.0)
+"""Waits before the attempts to reconnect; the last one repeats."""
+NO_PONG = 1011  # WebSocket close code of a keepalive that failed; the session itself may be well
 
 
 class MuseTalkClient:
     """One session. Make it with `connect`, which also ends it."""
 
-    def __init__(self, connection: ClientConnection, started: SessionStarted) -> None:
+    def __init__(
+        self, target: Target, connection: ClientConnection, started: SessionStarted, *, resume: bool = False
+    ) -> None:
+        self._target = target
         self._connection = connection
+        self._started = started
+        self._resume = resume
         self._receiving = asyncio.Lock()
+        self._sending = asyncio.Lock()
+        self._sent = SentAudio()
+        self._inbox: deque[ServerMessage] = deque()
+        self._taking_up: tuple[ClientConnection, asyncio.Task[None]] | None = None
         self._close_ack: CloseAck | None = None
         self._closing = False
         self.session_id = started.session_id
@@ -87,6 +102,8 @@ class MuseTalkClient:
         self.width = started.width
         self.height = started.height
         self.fps = started.fps
+        self.max_kbps = started.max_kbps
+        """Peak rate of the video in kbit/s; None where the server does not say."""
         self.init_data: Mapping[str, Any] = started.data
         """All of INIT_SUCCESS's data, for what has no attribute here."""
 
@@ -99,40 +116,47 @@ class MuseTalkClient:
         *,
         auth_token: str | None = None,
         session_id: str | None = None,
+        resolution: Resolution = "512x512",
+        max_kbps: int | None = None,
+        frames: FrameForm = "binary",
+        events: bool = False,
+        resume: bool = False,
+        ssl: tls.SSLContext | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float = 15.0,
         close_timeout: float = 5.0,
     ) -> AsyncIterator["MuseTalkClient"]:
         """Opens a session as `user_id` on `server` ("ws://host:port" or "wss://host"); closes it at the end.
 
-        `session_id`: a UUID v4, one is made when absent. `options`: more INIT data. Waits `timeout`
-        seconds for INIT_SUCCESS and `close_timeout` seconds for CLOSE_ACK.
+        Args:
+            auth_token: a JSON Web Token; goes into the handshake's Authorization header, and into INIT.
+            session_id: a UUID v4; one is made when absent.
+            resolution: of the video. `width` and `height` say what the server gives.
+            max_kbps: the peak rate that this client can take, in kbit/s, 50 or more.
+            frames: how frames travel; binary ones need a quarter less. What the iteration yields is the same.
+            events: whether `Event` messages are wanted.
+            resume: whether to reconnect by itself when the connection breaks, within the time that the server
+                waits for it; audio that had not arrived is sent again, and a `SessionStarted` whose `resumed` is
+                true says when it happened.
+            ssl: how to check the server of a "wss" address; the system's certificates when absent.
+            options: more INIT data.
+            timeout: seconds for the handshake, and as many for INIT_SUCCESS.
+            close_timeout: seconds for CLOSE_ACK.
 
         Raises ServerError when the server refuses the session or is full (`retry_after_ms` then says
-        for how long), TimeoutError, OSError, or websockets.exceptions.WebSocketException.
+        for how long), TimeoutError, OSError, ValueError, or websockets.exceptions.WebSocketException.
         """
-        address = f"{_websocket_scheme(server).rstrip('/')}/musetalk/v1/ws/{quote(user_id, safe='')}"
-        data: dict[str, Any] = {"user_id": user_id, "video_config": {"resolution": "512x512", "fps": 25}}
-        if auth_token is not None:
-            data["auth_token"] = auth_token
-        data.update(options or {})
-        wanted_id = session_id or str(uuid.uuid4())
+        target = Target(server, user_id, auth_token, ssl, timeout, close_timeout)
+        video: dict[str, Any] = {"resolution": resolution, "fps": 25}
+        if max_kbps is not None:
+            video["max_kbps"] = max_kbps
+        data = target.init_data() | {"video_config": video, "frames": frames, "events": events}
+        connection, started = await open_session(target, data | dict(options or {}), session_id)
+        client = cls(target, connection, started, resume=resume)
         try:
-            connection = await websocket_connect(
-                address, compression=None, open_timeout=timeout, close_timeout=close_timeout
-            )
-        except InvalidStatus as refusal:
-            if refusal.response.status_code != 503:
-                raise
-            raise _busy(refusal.response.headers.get("Retry-After")) from None
-        async with connection:
-            await connection.send(_envelope("INIT", wanted_id, data))
-            started = await asyncio.wait_for(_wait_for_start(connection), timeout)
-            client = cls(connection, started)
-            try:
-                yield client
-            finally:
-                await client.close(close_timeout)
+            yield client
+        finally:
+            await client.close(close_timeout)
 
     async def send_audio(
         self,
@@ -148,7 +172,7 @@ class MuseTalkClient:
         the body does meanwhile; the avatar's first speaking clip when absent. Raises ValueError for an
         odd number of bytes.
         """
-        for chunk in _chunks(pcm, sample_rate):
+        for chunk in cut(pcm, sample_rate):
             await self._send_chunk(chunk, sample_rate, state, base_video)
 
     async def send_paced(
@@ -162,7 +186,7 @@ class MuseTalkClient:
         """Sends as `send_audio` does, but as a microphone would: one chunk each 40 ms."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        for index, chunk in enumerate(_chunks(pcm, sample_rate)):
+        for index, chunk in enumerate(cut(pcm, sample_rate)):
             delay = start + index * CHUNK_MS / 1000 - loop.time()
             if delay > 0:
                 await asyncio.sleep(delay)
@@ -170,15 +194,19 @@ class MuseTalkClient:
 
     async def end_of_speech(self) -> None:
         """Says that this utterance is complete, so that its tail is not held back for look-ahead."""
-        await self._send("END_OF_SPEECH", {})
+        await self._send("END_OF_SPEECH", {}, self._sent.add_end_of_speech)
 
     async def interrupt(self) -> None:
         """Drops all speech that waits or plays (barge-in); the answer is an `Interrupted` message."""
-        await self._send("INTERRUPT", {})
+        await self._send("INTERRUPT", {}, self._sent.add_interrupt)
 
-    async def change_state(self, state: State, base_video: str) -> None:
-        """Asks for another state and base clip; the answer is a `StateChanged` message."""
-        await self._send("STATE_CHANGE", {"target_state": state, "base_video": base_video})
+    async def change_state(self, state: State, base_video: str | None = None) -> None:
+        """Asks for another state and base clip; the answer is a `StateChanged` message.
+
+        The first clip of its kind plays when `base_video` is absent.
+        """
+        clip = {} if base_video is None else {"base_video": base_video}
+        await self._send("STATE_CHANGE", {"target_state": state} | clip)
 
     async def action(self, index: int) -> None:
         """Plays action 1 or 2; the answer is `ActionTriggered`, or INVALID_MESSAGE while one plays."""
@@ -188,7 +216,8 @@ class MuseTalkClient:
         """Yields what the server sends, in order, until the session has ended.
 
         An ERROR is yielded as a `ServerError` and not raised: it refuses one message, and the stream
-        goes on. Raises websockets.exceptions.ConnectionClosedError when the connection breaks.
+        goes on. Raises websockets.exceptions.ConnectionClosedError when the connection breaks; with
+        `resume` only when the session cannot be taken up again, and its cause says why.
         """
         while self._close_ack is None:
             try:
@@ -215,83 +244,152 @@ class MuseTalkClient:
 
         Returns None when it did not come. Frames still on the way are dropped. Closing twice is fine.
         """
+        said, self._closing = self._closing, True
+        if self._taking_up is not None and self._taking_up[1].cancel():
+            await asyncio.wait([self._taking_up[1]])
         try:
-            await asyncio.wait_for(self._say_goodbye(), timeout)
+            await asyncio.wait_for(self._say_goodbye(said), timeout)
         except (asyncio.TimeoutError, ConnectionClosed):
             pass
         finally:
             await self._connection.close()
         return self._close_ack
 
-    async def _say_goodbye(self) -> None:
-        if not self._closing:
-            self._closing = True
+    async def _say_goodbye(self, said: bool) -> None:
+        if not said:
             await self._send("CLOSE", {})
         while self._close_ack is None:
             await self._receive()
 
+    # --- receiving ---
+
     async def _receive(self) -> ServerMessage | None:
+        """The next message; None when the session has ended meanwhile, or was resumed by whoever sends."""
         # The lock lets `close` read on while another task iterates; who comes second may find the end read.
         async with self._receiving:
             if self._close_ack is not None:
                 return None
-            raw = await self._connection.recv()
+            if self._inbox:
+                return self._inbox.popleft()
+            connection = self._connection
+            try:
+                raw = await connection.recv()
+            except ConnectionClosed as lost:
+                await self._reconnect(connection, lost)
+                return None
             message = read_server_message(raw, time.monotonic())
-            if isinstance(message, CloseAck):
-                self._close_ack = message
+            self._note(message)
             return message
 
+    def _note(self, message: ServerMessage) -> None:
+        match message:
+            case ReceivedFrame(audio_timestamp_ms=int(position)):
+                self._sent.played(position)
+            case ServerError() if "queued_ms" in message.details:
+                self._sent.refused()
+            case CloseAck():
+                self._close_ack = message
+            case _:
+                pass
+
+    # --- sending ---
+
     async def _send_chunk(self, chunk: bytes, sample_rate: int, state: State, base_video: str | None) -> None:
+        length_ms = duration_ms(chunk, sample_rate)
         audio = {
             "format": "pcm_s16le",
             "sample_rate": sample_rate,
             "channels": 1,
-            "duration_ms": math.ceil(len(chunk) / BYTES_PER_SAMPLE * 1000 / sample_rate),
+            "duration_ms": math.ceil(length_ms),
             "data": base64.b64encode(chunk).decode(),
         }
         video = {"type": state, "base_video": base_video or self._first_video(state)}
-        await self._send("GENERATE", {"audio_chunk": audio, "video_state": video})
+        await self._send(
+            "GENERATE",
+            {"audio_chunk": audio, "video_state": video},
+            lambda text: self._sent.add_audio(text, length_ms, sample_rate),
+        )
 
     def _first_video(self, state: State) -> str:
         return next((name for name in self.available_videos if name.startswith(state)), self.default_video)
 
-    async def _send(self, kind: str, data: Mapping[str, Any]) -> None:
-        await self._connection.send(_envelope(kind, self.session_id, data))
+    async def _send(self, kind: str, data: Mapping[str, Any], keep: Callable[[str], None] | None = None) -> None:
+        """Sends one message; `keep` notes it for a resumed session, which is sent it again by itself."""
+        text = envelope(kind, self.session_id, data)
+        while True:
+            async with self._sending:
+                connection = self._connection
+                if keep is not None and self._resume:
+                    keep(text)
+                try:
+                    await connection.send(text)
+                    return
+                except ConnectionClosed as closed:
+                    lost = closed
+            await self._reconnect(connection, lost)
+            if keep is not None:
+                return
 
+    # --- resuming ---
 
-async def _wait_for_start(connection: ClientConnection) -> SessionStarted:
-    while True:
-        try:
-            message = read_server_message(await connection.recv(), time.monotonic())
-        except ConnectionClosed as closed:
-            if closed.rcvd is not None and closed.rcvd.code == TRY_AGAIN_LATER:
-                raise _busy(None) from None
-            raise
-        if isinstance(message, SessionStarted):
-            return message
-        if isinstance(message, ServerError):
-            raise message
-        if isinstance(message, CloseAck):
-            raise ServerError("INVALID_SESSION", f"the server closed the session: {message.reason}", {})
+    async def _reconnect(self, broken: ClientConnection, lost: ConnectionClosed) -> None:
+        """Takes the session up again, once for all who wait for it. Raises `lost` where that cannot be."""
+        if self._connection is not broken:
+            return
+        if self._taking_up is None or self._taking_up[0] is not broken:
+            if not self._may_resume(lost):
+                raise lost
+            self._taking_up = broken, asyncio.create_task(self._take_up(broken, lost))
+        task = self._taking_up[1]
+        await asyncio.wait([task])  # unlike awaiting it: who is cancelled here does not take it along
+        if task.cancelled():
+            raise lost
+        task.result()
 
+    def _may_resume(self, lost: ConnectionClosed) -> bool:
+        broken = lost.rcvd is None or lost.rcvd.code == NO_PONG
+        return self._resume and not self._closing and broken and self._started.resume_token is not None
 
-def _busy(retry_after_s: str | None) -> ServerError:
-    # Retry-After may also be a date (RFC 9110 section 10.2.3); the service sends seconds.
-    known = retry_after_s is not None and retry_after_s.isdigit()
-    details = {"retry_after_ms": int(retry_after_s or 0) * 1000} if known else {}
-    return ServerError("RATE_LIMIT_EXCEEDED", "the server is at capacity", details)
+    async def _take_up(self, broken: ClientConnection, lost: ConnectionClosed) -> None:
+        async with self._sending:
+            await self._drain(broken)
+            connection, started = await self._open_again(lost)
+            self._connection, self._started = connection, started
+            self._inbox.append(started)
+            with contextlib.suppress(ConnectionClosed):  # then whoever comes next resumes once more
+                for text in self._sent.unreceived(started.audio_received_ms):
+                    await connection.send(text)
 
+    async def _drain(self, broken: ClientConnection) -> None:
+        """Keeps what had come before the connection broke."""
+        with contextlib.suppress(ConnectionClosed, ConcurrencyError):  # the latter: another task is reading it
+            while True:
+                message = read_server_message(await broken.recv(), time.monotonic())
+                self._note(message)
+                self._inbox.append(message)
 
-def _chunks(pcm: bytes, sample_rate: int) -> list[bytes]:
-    if len(pcm) % BYTES_PER_SAMPLE:
-        raise ValueError(f"16-bit samples need an even number of bytes, not {len(pcm)}")
-    size = sample_rate * CHUNK_MS // 1000 * BYTES_PER_SAMPLE
-    return [pcm[start : start + size] for start in range(0, len(pcm), size)]
-
-
-def _envelope(kind: str, session_id: str, data: Mapping[str, Any]) -> str:
-    return json.dumps({"type": kind, "session_id": session_id, "data": data}, separators=(",", ":"))
-
-
-def _websocket_scheme(server: str) -> str:
-    return "ws" + server.removeprefix("http") if server.startswith("http") else server
+    async def _open_again(self, lost: ConnectionClosed) -> tuple[ClientConnection, SessionStarted]:
+        data = self._target.init_data() | {"resume_token": self._started.resume_token}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._started.resume_grace_s
+        failure: Exception = lost
+        for wait_s in itertools.chain(_RETRY_S, itertools.repeat(_RETRY_S[-1])):
+            left_s = deadline - loop.time() - wait_s
+            if left_s <= 0:
+                break
+            await asyncio.sleep(wait_s)
+            try:
+                connection, started = await asyncio.wait_for(open_session(self._target, data, self.session_id), left_s)
+            except ServerError as refusal:
+                failure = refusal
+                if refusal.code != "RATE_LIMIT_EXCEEDED":
+                    break
+            except (asyncio.TimeoutError, OSError, WebSocketException) as problem:
+                failure = problem
+            else:
+                if started.resumed:
+                    return connection, started
+                await connection.close()
+                failure = ServerError("INVALID_SESSION", "the server has begun a new session instead", {})
+                break
+        raise lost from (None if failure is lost else failure)

@@ -2,10 +2,17 @@
 
 import base64
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_HEADER = struct.Struct(">2sBBIIIHBBI")
+"""Of a binary frame: 24 bytes, see "Binary frames" in musetalk_websocket_spec.md."""
+_MAGIC, _VERSION = b"MF", 1
+_KEY_FRAME, _ACTION = 1, 2
+_NO_AUDIO = 0xFFFFFFFF
+_STATES = ("idle", "speaking", "action")
 
 @dataclass(frozen=True)
 class SessionStarted:
@@ -20,7 +27,18 @@ class SessionStarted:
     width: int
     height: int
     fps: int
-    data: Mapping[str, Any]
+    max_kbps: int | None
+    """Peak rate of the video in kbit/s."""
+    resume_token: str | None = field(repr=False)
+    """Takes the session up again after a lost connection; None where the server does not offer it."""
+    resume_grace_s: float
+    """How long the server waits for a lost client, in seconds."""
+    resumed: bool
+    """True when this goes on with a session of before."""
+    audio_received_ms: int
+    """Audio that the server has accepted so far, in ms."""
+    data: Mapping[str, Any] = field(repr=False)
+    """All of the message's data."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,20 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
+class Event:
+    """EVENT, for those who asked for events; it belongs to the frame beside it."""
+
+    name: str
+    """speech_started, speech_ended, engine_changed, degraded or recovered; newer servers may know more."""
+    audio_timestamp_ms: int | None
+    """The position in the session's audio, in ms; None where no audio is played."""
+    engine: str | None
+    """With engine_changed: what renders now."""
+    reason: str | None
+    """With degraded: why, for people."""
+
+
+@dataclass(frozen=True)
 class CloseAck:
     """CLOSE_ACK; `reason` is client_request, server_shutdown, timeout or error."""
 
@@ -104,6 +136,7 @@ ServerMessage = (
     | StateChanged
     | ActionTriggered
     | Interrupted
+    | Event
     | CloseAck
     | OtherMessage
     | ServerError
@@ -111,16 +144,45 @@ ServerMessage = (
 
 
 def read_server_message(raw: str | bytes, received_at: float) -> ServerMessage:
-    """Reads one WebSocket message. Raises ValueError when it is none of the protocol's.
+    """Reads one WebSocket message, text or binary. Raises ValueError when it is none of the protocol's.
 
-    More forgiving than the server's own `models.messages`, since it also reads older and newer servers.
+    Of text it is more forgiving than the server's own `models.messages`, since it also reads older and newer
+    servers. A binary frame names its version, and must be as that one says to the last bit.
     """
+    if isinstance(raw, bytes):
+        return read_binary_frame(raw, received_at)
     envelope = json.loads(raw)
     try:
         data = envelope.get("data") or {}
         return _text_message(envelope["type"], envelope["session_id"], data, received_at)
     except (KeyError, TypeError, AttributeError) as cause:
         raise ValueError(f"not a message of the protocol: {raw[:200]!r}") from cause
+
+
+def read_binary_frame(raw: bytes, received_at: float) -> ReceivedFrame:
+    """Reads a frame in binary form. Raises ValueError that says what is wrong with it."""
+    if len(raw) < _HEADER.size:
+        raise ValueError(f"a binary frame has a header of {_HEADER.size} bytes, this one has {len(raw)} in all")
+    magic, version, flags, sequence, timestamp, audio, progress, state, reserved, size = _HEADER.unpack_from(raw)
+    if (magic, version) != (_MAGIC, _VERSION):
+        raise ValueError(f"not a binary frame of version {_VERSION}: it begins with {raw[:3].hex()}")
+    if flags & ~(_KEY_FRAME | _ACTION) or state >= len(_STATES) or reserved:
+        raise ValueError(f"a binary frame's header has unknown values: flags {flags}, state {state}, {reserved}")
+    is_action = bool(flags & _ACTION)
+    if progress and not is_action:
+        raise ValueError("a binary frame outside an action has an action's progress")
+    if size != len(raw) - _HEADER.size or not size:
+        raise ValueError(f"a binary frame announces {size} bytes and has {len(raw) - _HEADER.size}")
+    return ReceivedFrame(
+        access_unit=raw[_HEADER.size :],
+        timestamp_ms=timestamp,
+        sequence_number=sequence,
+        is_keyframe=bool(flags & _KEY_FRAME),
+        state=_STATES[state],
+        audio_timestamp_ms=None if audio == _NO_AUDIO else audio,
+        action_progress=progress / 65535 if is_action else None,
+        received_at=received_at,
+    )
 
 
 def _text_message(kind: str, session_id: str, data: Mapping[str, Any], received_at: float) -> ServerMessage:
@@ -138,6 +200,11 @@ def _text_message(kind: str, session_id: str, data: Mapping[str, Any], received_
                 width=data.get("width", 512),
                 height=data.get("height", 512),
                 fps=data.get("fps", 25),
+                max_kbps=data.get("max_kbps"),
+                resume_token=data.get("resume_token"),
+                resume_grace_s=data.get("resume_grace_s") or 0.0,
+                resumed=data.get("resumed", False),
+                audio_received_ms=data.get("audio_received_ms", 0),
                 data=data,
             )
         case "STATE_CHANGED":
@@ -146,6 +213,8 @@ def _text_message(kind: str, session_id: str, data: Mapping[str, Any], received_
             return ActionTriggered(data["action_index"])
         case "INTERRUPTED":
             return Interrupted(data["audio_played_ms"], data["audio_dropped_ms"])
+        case "EVENT":
+            return Event(data["event"], data.get("audio_timestamp"), data.get("engine"), data.get("reason"))
         case "CLOSE_ACK":
             return CloseAck(data["reason"])
         case "ERROR":

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
 from musetalk_service.client import (
     ActionTriggered,
     CloseAck,
+    Event,
     Interrupted,
     MuseTalkClient,
     OtherMessage,
@@ -42,6 +44,7 @@ class ScriptedServer:
 
     url: str = ""
     path: str = ""
+    authorization: str | None = None
     received: list[dict[str, Any]] = field(default_factory=list)
     replies: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     acknowledge_close: bool = True
@@ -49,6 +52,7 @@ class ScriptedServer:
     async def serve_one(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         self.path = connection.request.path
+        self.authorization = connection.request.headers.get("Authorization")
         async for text in connection:
             message = json.loads(text)
             self.received.append(message)
@@ -88,21 +92,46 @@ def frame_message(timestamp: int, **more: Any) -> tuple[str, dict[str, Any]]:
 
 async def test_connect_sends_init_and_reads_what_the_server_offers(server: ScriptedServer) -> None:
     async with MuseTalkClient.connect(
-        server.url, user_id="alice", auth_token="jwt", options={"events": True}
+        server.url,
+        user_id="alice",
+        auth_token="jwt",
+        resolution="256x256",
+        max_kbps=300,
+        frames="json",
+        events=True,
+        options={"extra": 1},
     ) as client:
         assert client.session_id == server.received[0]["session_id"]
         assert (client.engine, client.codec, client.delay_ms) == ("builtin", "avc1.42C01F", 280)
         assert client.available_videos == ("idle_0", "speaking_0", "speaking_1", "action_1")
     assert server.path == "/musetalk/v1/ws/alice"
+    assert server.authorization == "Bearer jwt"
     assert server.data_of("INIT") == [
         {
             "user_id": "alice",
-            "video_config": {"resolution": "512x512", "fps": 25},
+            "video_config": {"resolution": "256x256", "fps": 25, "max_kbps": 300},
             "auth_token": "jwt",
+            "frames": "json",
             "events": True,
+            "extra": 1,
         }
     ]
     assert server.received[-1] == {"type": "CLOSE", "session_id": client.session_id, "data": {}}
+
+
+async def test_what_is_not_asked_for_is_not_said(server: ScriptedServer) -> None:
+    async with MuseTalkClient.connect(server.url, "alice") as client:
+        assert (client.width, client.max_kbps) == (512, None)
+    assert server.authorization is None
+    video = {"resolution": "512x512", "fps": 25}
+    assert server.data_of("INIT") == [{"user_id": "alice", "video_config": video, "frames": "binary", "events": False}]
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "schl\u00fcssel"])
+async def test_token_that_is_no_token_does_not_leave_the_house(server: ScriptedServer, token: str) -> None:
+    with pytest.raises(ValueError, match="auth_token"):
+        await MuseTalkClient.connect(server.url, "alice", auth_token=token).__aenter__()
+    assert server.path == ""
 
 
 async def test_client_adopts_the_session_id_that_the_server_gives() -> None:
@@ -180,7 +209,10 @@ async def test_replies_come_typed_and_in_order(server: ScriptedServer) -> None:
         "STATE_CHANGE": [("STATE_CHANGED", {"current_state": "idle", "current_video": "idle_0"})],
         "ACTION": [("ACTION_TRIGGERED", {"action_index": 2, "inserted": True})],
         "INTERRUPT": [("INTERRUPTED", {"audio_played_ms": 400, "audio_dropped_ms": 1600})],
-        "END_OF_SPEECH": [("EVENT", {"event": "speech_ended"})],
+        "END_OF_SPEECH": [
+            ("EVENT", {"event": "speech_ended", "audio_timestamp": None, "engine": None, "reason": None}),
+            ("NEWS", {"of": "tomorrow"}),
+        ],
     }
     async with MuseTalkClient.connect(server.url, "alice") as client:
         await client.change_state("idle", "idle_0")
@@ -190,7 +222,7 @@ async def test_replies_come_typed_and_in_order(server: ScriptedServer) -> None:
         messages = []
         async for message in client:
             messages.append(message)
-            if len(messages) == 4:
+            if len(messages) == 5:
                 break
         assert await client.close() == CloseAck("client_request")
         assert [message async for message in client] == []
@@ -198,7 +230,8 @@ async def test_replies_come_typed_and_in_order(server: ScriptedServer) -> None:
         StateChanged("idle", "idle_0"),
         ActionTriggered(2),
         Interrupted(400, 1600),
-        OtherMessage("EVENT", {"event": "speech_ended"}),
+        Event("speech_ended", None, None, None),
+        OtherMessage("NEWS", {"of": "tomorrow"}),
     ]
     assert server.data_of("STATE_CHANGE") == [{"target_state": "idle", "base_video": "idle_0"}]
     assert server.data_of("ACTION") == [{"action_index": 2}]
@@ -279,6 +312,38 @@ async def test_a_full_server_says_when_to_come_back() -> None:
             await MuseTalkClient.connect(url, "alice").__aenter__()
 
 
+async def test_a_refused_handshake_says_why_in_the_services_words() -> None:
+    def refuse(connection: ServerConnection, _request: Request) -> Response:
+        body = {"code": "RATE_LIMIT_EXCEEDED", "message": "too many", "details": {"retry_after_ms": 250}}
+        return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, json.dumps(body))
+
+    def forbid(connection: ServerConnection, _request: Request) -> Response:
+        return connection.respond(HTTPStatus.FORBIDDEN, "not through this proxy")
+
+    async def unused(connection: ServerConnection) -> None:
+        raise AssertionError("the handshake must be refused")
+
+    async with running(unused, process_request=refuse) as url:
+        with pytest.raises(ServerError, match="too many") as caught:
+            await MuseTalkClient.connect(url, "alice").__aenter__()
+    assert caught.value.retry_after_ms == 250
+    async with running(unused, process_request=forbid) as url:
+        with pytest.raises(InvalidStatus):
+            await MuseTalkClient.connect(url, "alice").__aenter__()
+
+
+async def test_a_refusal_before_init_is_read_to_the_end() -> None:
+    async def deny(connection: ServerConnection) -> None:
+        data = {"code": "INVALID_SESSION", "message": "no", "details": {"reason": "expired"}}
+        await connection.send(json.dumps({"type": "ERROR", "session_id": "s", "data": data}))
+        await connection.close(4401)
+
+    async with running(deny) as url:
+        with pytest.raises(ServerError, match="INVALID_SESSION: no") as caught:
+            await MuseTalkClient.connect(url, "alice", auth_token="jwt").__aenter__()
+    assert caught.value.details == {"reason": "expired"}
+
+
 async def test_close_gives_up_on_a_server_that_does_not_answer(server: ScriptedServer) -> None:
     server.acknowledge_close = False
     async with MuseTalkClient.connect(server.url, "alice") as client:
@@ -297,6 +362,23 @@ async def test_close_while_another_task_iterates(server: ScriptedServer) -> None
         await asyncio.wait_for(reader, 5)
 
 
+# The examples of the protocol's page.
+BINARY = bytes.fromhex("4d460100000000810000142800000280000001000000000a00000001419a22800803")
+BINARY_ACTION = bytes.fromhex("4d460102000000c900001f68ffffffff69ce02000000000a00000001419a22800803")
+
+
+def test_binary_frames_are_read_as_the_json_ones() -> None:
+    frame = read_server_message(BINARY, 1.5)
+    action = read_server_message(BINARY_ACTION, 1.5)
+    assert isinstance(frame, ReceivedFrame) and isinstance(action, ReceivedFrame)
+    assert describe(frame) == (5160, 129, False, "speaking", 640, None)
+    assert describe(action)[:5] == (8040, 201, False, "action", None)
+    assert action.action_progress == pytest.approx(0.4133, abs=1e-4)
+    assert frame.access_unit == action.access_unit == BINARY[24:] and frame.received_at == 1.5
+    key = read_server_message(BINARY[:3] + b"\1" + BINARY[4:], 0.0)
+    assert isinstance(key, ReceivedFrame) and key.is_keyframe
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -306,6 +388,16 @@ async def test_close_while_another_task_iterates(server: ScriptedServer) -> None
         '{"type": "VIDEO_FRAME", "session_id": "s", "data": {}}',
         '{"type": "CLOSE_ACK", "session_id": "s", "data": []}',
         b"\xff",
+        BINARY[:23],
+        BINARY + b"\0",
+        BINARY[:-1],
+        b"MG" + BINARY[2:],
+        BINARY[:2] + b"\2" + BINARY[3:],
+        BINARY[:3] + b"\4" + BINARY[4:],
+        BINARY[:16] + b"\0\1" + BINARY[18:],
+        BINARY[:18] + b"\3" + BINARY[19:],
+        BINARY[:19] + b"\1" + BINARY[20:],
+        BINARY[:20] + bytes(4),
     ],
 )
 def test_what_is_not_of_the_protocol_is_a_value_error(raw: str | bytes) -> None:
