@@ -64,14 +64,15 @@ async def open_session(
     Raises ServerError when the server refuses (`retry_after_ms` says for how long where it is full), TimeoutError,
     OSError, ValueError, or websockets.exceptions.WebSocketException.
     """
+    secure: dict[str, Any] = {} if target.ssl is None else {"ssl": target.ssl}
     try:
         connection = await websocket_connect(
             target.url,
             compression=None,
             additional_headers=target.headers,
-            ssl=target.ssl,
             open_timeout=target.timeout,
             close_timeout=target.close_timeout,
+            **secure,
         )
     except InvalidStatus as refusal:
         error = _refusal(refusal.response)

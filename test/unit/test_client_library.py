@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from musetalk_service.client import (
     StateChanged,
 )
 from musetalk_service.client_messages import read_server_message
+from musetalk_service.utils.certificates import make_self_signed
 
 INIT_SUCCESS = {
     "model_loaded": True,
@@ -132,6 +135,25 @@ async def test_token_that_is_no_token_does_not_leave_the_house(server: ScriptedS
     with pytest.raises(ValueError, match="auth_token"):
         await MuseTalkClient.connect(server.url, "alice", auth_token=token).__aenter__()
     assert server.path == ""
+
+
+async def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate_pem, key_pem = make_self_signed(["127.0.0.1"], 1)
+    certificate.write_bytes(certificate_pem)
+    key.write_bytes(key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    scripted = ScriptedServer()
+    async with running(scripted.serve_one, ssl=context) as url:
+        secure = url.replace("ws:", "wss:")
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        async with MuseTalkClient.connect(secure, "alice", ssl=trusting) as client:
+            assert client.engine == "builtin"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await MuseTalkClient.connect(secure, "alice").__aenter__()
+        with pytest.raises(ValueError):
+            await MuseTalkClient.connect(url, "alice", ssl=trusting).__aenter__()
 
 
 async def test_client_adopts_the_session_id_that_the_server_gives() -> None:
