@@ -29,9 +29,10 @@ from musetalk_service.services.authentication import Authenticator
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
+from musetalk_service.services.live_session import SessionSettings
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.rate_limits import RateLimiter, RateLimits
-from musetalk_service.services.session_service import SessionService, SessionSettings
+from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils.certificates import check_key_pair
 from musetalk_service.utils.clock import Clock, MonotonicClock
 
@@ -64,7 +65,7 @@ class Front:
             metrics=self.metrics,
         )
         self.authenticator = _authenticator(settings)
-        self.messages = MessageHandler(self.sessions, settings.engine)
+        self.messages = MessageHandler(self.sessions)
         self.connections = ConnectionHandler(
             self.sessions,
             self.messages,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from musetalk_service.services.session_service import LiveSession
+from musetalk_service.services.live_session import LiveSession
 from support.engines import tone
 from support.in_process import Service, audio_chunk, started_service
 

@@ -27,9 +27,10 @@ from musetalk_service.models import messages as wire
 from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.session import State
 from musetalk_service.services.authentication import Authenticator, Scope, read_credentials, require
+from musetalk_service.services.live_session import LiveSession
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.rate_limits import RateLimiter
-from musetalk_service.services.session_service import LiveSession, SessionService
+from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils import logs
 
 log = logging.getLogger(__name__)

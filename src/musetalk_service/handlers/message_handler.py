@@ -18,15 +18,15 @@ from musetalk_service.models.session import (
     SpeechEndMarked,
     State,
 )
-from musetalk_service.services.session_service import LiveSession, SessionService, init_success
+from musetalk_service.services.live_session import LiveSession
+from musetalk_service.services.session_service import SessionService
 
 
 class MessageHandler:
     """Applies messages to sessions. Either all of a message happens, or none of it."""
 
-    def __init__(self, sessions: SessionService, engine: str) -> None:
+    def __init__(self, sessions: SessionService) -> None:
         self._sessions = sessions
-        self._engine = engine
 
     def handle(self, live: LiveSession, message: wire.ClientMessage) -> None:
         """Apply one message and queue its answer; raises :class:`ServiceError`, nothing changed."""
@@ -42,8 +42,8 @@ class MessageHandler:
         match event:
             case Opened():
                 self._sessions.begin(live, session, event.options)
-                live.answer(init_success(live, self._engine, self._sessions.settings.resume_grace_s))
-                self._sessions.start_stream(live)
+                live.greet()
+                live.start()
             case Speech():
                 if not self._take_audio(live, event.audio):
                     return  # all of it is still in the resampler: nothing has begun to speak
@@ -75,10 +75,8 @@ class MessageHandler:
 
     def _resume(self, live: LiveSession, token: str) -> None:
         self._sessions.resume(live, token)
-        assert live.stream is not None  # it was taken over
-        grace = self._sessions.settings.resume_grace_s
-        live.answer(init_success(live, live.stream.engine, grace, resumed=True))
-        self._sessions.start_stream(live)
+        live.greet(resumed=True)
+        live.start()
 
     def _take_audio(self, live: LiveSession, audio: wire.AudioChunk) -> bool:
         """Queue a chunk; returns whether any sample has come out of it yet."""

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _SKIP_AT_BACKLOG = 3
 """With so many frames waiting for a slow client, live frames are left out before they are rendered."""
 _RELIEF_S = 1.0
-"""How long an overloaded only host is spared by a session that had to give it up."""
+"""How long a session idles before it asks an only host again that was overloaded or has refused it."""
 _WARM_UP_SAMPLES = 8000
 """Audio before the playhead that a new host gets, so that its network hears what came before."""
 
@@ -293,8 +293,9 @@ class SessionStream:
         log.warning("session moves to another host", extra={"session_id": self._id, "cause": cause})
         self._metrics.failovers.labels("late" if cause == "too late" else "lost").inc()
         self._lost_at = now
-        if cause == "too late" and self._hosts.assign() is self._host:
-            self._retry_at = now + _RELIEF_S  # nobody else could do better: less work is what helps it
+        refused = self._inbox.failure is not None
+        if refused or (cause == "too late" and self._hosts.assign() is self._host):
+            self._retry_at = now + _RELIEF_S  # asking at once would get the same answer
         self._leave_host(now)
         if self._plan is not None:
             self._notice("degraded", self._plan, reason=cause)
