@@ -139,7 +139,7 @@ class SessionStream:
         self._leave_host(now)
 
     def _leave_out(self, frames: int, now: float) -> None:
-        for _ in range(frames):
+        for _ in range(min(frames, self._timeline.queued // SAMPLES_PER_FRAME + 1)):
             self._timeline.next_position(now)
         self._frame += frames
         self._metrics.frames.labels("skipped").inc(frames)
