@@ -1,16 +1,25 @@
 /** The demo page: connects the player to the controls. */
 import { MuseTalkPlayer } from "./musetalk-player.js";
+import { ClipChoices } from "./clip-choices.js";
 import { Microphone } from "./microphone.js";
 import { showEndpoints } from "./endpoints.js";
 import { SoundMeter } from "./sound-meter.js";
+import { StatusChip } from "./status-chip.js";
 
 const $ = (id) => document.getElementById(id);
 const SAMPLE = new URL("./sample.wav", import.meta.url);
-const STATE_NAMES = { connecting: "Connecting", offline: "Offline", idle: "Idle", speaking: "Speaking", action: "Acting" };
+const CANNOT_RETRY = ["insecure", "unsupported"];
+const TAPS = { autoplay: "Tap for sound", "autoplay-video": "Tap to start" };
 
-const player = new MuseTalkPlayer($("face"));
+// A token comes behind the #, which browsers do not send to any server: /#token=...
+const authToken = new URLSearchParams(location.hash.slice(1)).get("token") ?? undefined;
+const decoder = new URLSearchParams(location.search).get("decoder") ?? "auto";
+
+const player = new MuseTalkPlayer($("face"), { authToken, decoder });
 window.musetalk = player;
 const meter = new SoundMeter($("meter"));
+const chip = new StatusChip($("chip-text"));
+const clips = new ClipChoices(player, { idle: $("idle-clip"), speaking: $("speaking-clip") });
 let microphone = null;
 
 /* What the person sees of the session */
@@ -20,9 +29,8 @@ player.addEventListener("state", ({ detail: { state } }) => {
   if (state === shown) return;
   shown = state;
   $("frame").dataset.state = state;
-  $("chip-text").textContent = STATE_NAMES[state] ?? state;
-  const live = player.connected;
-  $("controls").disabled = !live;
+  chip.state(state);
+  $("controls").disabled = !player.connected;
   for (const button of document.querySelectorAll("[data-action]")) {
     button.setAttribute("aria-disabled", String(state === "action"));
   }
@@ -31,6 +39,24 @@ player.addEventListener("state", ({ detail: { state } }) => {
       button.setAttribute("aria-pressed", String(button.dataset.target === state));
     }
   }
+});
+
+player.addEventListener("event", ({ detail }) => {
+  chip.event(detail.event);
+  if (detail.event === "degraded") {
+    tell({ code: "degraded", message: "The lips do not move for a moment.", hint: detail.reason ?? "" });
+  } else if (detail.event === "recovered") quiet("degraded");
+});
+
+player.addEventListener("ready", ({ detail }) => {
+  $("veil").hidden = true;
+  $("resolution").value = String(detail.width);
+  clips.offer(detail.available_videos, detail.resumed ?? false);
+});
+
+player.addEventListener("reconnecting", ({ detail: { error, attempt } }) => {
+  if (attempt < 2) return; // most are over before anybody has read it
+  veil({ message: error.message, hint: "Trying to connect again\u2026" }, false);
 });
 
 player.addEventListener("stats", ({ detail: stats }) => {
@@ -47,6 +73,10 @@ player.addEventListener("frame", () => $("frame").classList.add("seen"), { once:
 
 player.addEventListener("error", ({ detail }) => {
   if (!detail.fatal) {
+    if (detail.code in TAPS) {
+      $("unlock").textContent = TAPS[detail.code];
+      $("unlock").hidden = false;
+    }
     // A decoder that starts again is back within a second: no news, unless it keeps happening.
     if (detail.code !== "decoder" || player.stats.decoderRestarts > 3) tell(detail);
     return;
@@ -54,11 +84,13 @@ player.addEventListener("error", ({ detail }) => {
   stopMicrophone();
   quiet();
   const held = $("controls").contains(document.activeElement);
-  $("veil-text").textContent = detail.message;
-  $("veil-hint").textContent = detail.hint ?? "";
-  $("veil").hidden = false;
-  $("reconnect").hidden = ["insecure", "unsupported"].includes(detail.code);
+  veil(detail, !CANNOT_RETRY.includes(detail.code));
   if (held) $("reconnect").focus(); // its own place is disabled now
+});
+
+player.addEventListener("unlocked", () => {
+  $("unlock").hidden = true;
+  quiet("autoplay", "autoplay-video");
 });
 
 player.addEventListener("audio", ({ detail: { phase } }) => {
@@ -66,14 +98,23 @@ player.addEventListener("audio", ({ detail: { phase } }) => {
   else if (phase !== "sent") meter.rest();
 });
 
-function tell({ message, hint = "" }) {
+function veil({ message, hint = "" }, withButton) {
+  $("veil-text").textContent = message;
+  $("veil-hint").textContent = hint;
+  $("reconnect").hidden = !withButton;
+  $("veil").hidden = false;
+}
+
+function tell({ code = "", message, hint = "" }) {
+  $("notice").dataset.code = code;
   $("notice-text").textContent = message;
   $("notice-hint").textContent = hint;
   $("notice").hidden = false;
 }
 
-function quiet() {
-  $("notice").hidden = true;
+/** Takes the notice away; with codes, only one of these. */
+function quiet(...codes) {
+  if (codes.length === 0 || codes.includes($("notice").dataset.code)) $("notice").hidden = true;
 }
 
 async function connect() {
@@ -90,7 +131,6 @@ async function connect() {
 
 async function play(name, load) {
   quiet();
-  stopMicrophone();
   $("announce").textContent = `Playing ${name}.`;
   // Within the click, so that the browser lets the sound out.
   player.audioContext.resume();
@@ -102,6 +142,7 @@ async function play(name, load) {
     return;
   }
   $("interrupt").classList.add("live");
+  muteMicrophone(true);
   try {
     const heard = await player.playAudio(sound);
     $("announce").textContent = heard ? "Finished." : "Stopped.";
@@ -109,6 +150,7 @@ async function play(name, load) {
     // the error event has shown it
   }
   $("interrupt").classList.toggle("live", player.playing);
+  muteMicrophone(player.playing);
 }
 
 async function playSample() {
@@ -143,7 +185,7 @@ async function toggleMicrophone() {
         tell({ message: "The microphone went away.", hint: "Connect it again, then press Microphone." });
       },
     );
-    if (player.playing) player.interrupt(); // one voice at a time
+    if (player.playing) player.interrupt(); // the person wants to talk
     showMicrophone();
   } catch (error) {
     tell(error);
@@ -153,14 +195,25 @@ async function toggleMicrophone() {
 function stopMicrophone() {
   if (!microphone?.running) return;
   microphone.stop();
+  microphone.muted = false;
   player.endSpeech();
   meter.rest();
   showMicrophone();
 }
 
+/** One voice at a time, and no echo: while a recording plays, the microphone waits. */
+function muteMicrophone(muted) {
+  if (!microphone?.running || microphone.muted === muted) return;
+  microphone.muted = muted;
+  if (muted) player.endSpeech();
+  showMicrophone();
+}
+
 function showMicrophone() {
-  $("mic").setAttribute("aria-pressed", String(microphone.running));
-  $("announce").textContent = microphone.running ? "The microphone is on." : "The microphone is off.";
+  const { running, muted } = microphone;
+  $("mic").setAttribute("aria-pressed", String(running));
+  $("mic-text").textContent = running && muted ? "Muted meanwhile" : "Microphone";
+  $("announce").textContent = running ? `The microphone is ${muted ? "muted" : "on"}.` : "The microphone is off.";
 }
 
 /* The controls */
@@ -172,13 +225,18 @@ $("interrupt").onclick = () => {
   player.interrupt();
 };
 $("reconnect").onclick = connect;
-$("notice-close").onclick = quiet;
+$("notice-close").onclick = () => quiet();
+$("unlock").onclick = () => player.unlock();
+$("resolution").onchange = ({ target }) => {
+  player.resolution = Number(target.value);
+  connect(); // the size is settled when a session begins
+};
 $("file").onchange = async ({ target }) => {
   await playFile(target.files[0]);
   target.value = ""; // so that the same file can be chosen again
 };
 for (const button of document.querySelectorAll("[data-target]")) {
-  button.onclick = () => player.setState(button.dataset.target);
+  button.onclick = () => clips.apply(button.dataset.target);
 }
 for (const button of document.querySelectorAll("[data-action]")) {
   button.onclick = () => {

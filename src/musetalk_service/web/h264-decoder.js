@@ -1,32 +1,17 @@
 /**
- * H.264 decoding behind a small interface, so that another way to decode only adds a class.
+ * H.264 decoding behind a small interface, so that another way to decode only adds a class (mse-decoder.js).
  *
- * A decoder has: `decode(unit)` with unit `{data, key, timestamp}` (one Annex B access unit, ms),
- * `close()`, and calls `onFrame(picture, timestamp)` with a picture that `drawImage` takes and that
- * has `close()`; `onLost(error)` when it had to start again at the next key frame.
+ * A decoder has: static `supports(codec)` and `kind`; `decode(unit)` with unit `{data, key, timestamp}`
+ * (one Annex B access unit, ms), `close()`, and calls `onFrame(picture, timestamp)` with a picture that
+ * `drawImage` takes and that has `close()`; `onLost(error)` when it had to start again at the next key
+ * frame. It may have `jumpToEdge()` and `unlock()`.
  */
-
-/** Why this browser cannot decode, or null when it can. */
-export function unsupportedReason() {
-  if (typeof VideoDecoder === "function") return null;
-  if (!globalThis.isSecureContext) {
-    return {
-      code: "insecure",
-      message: "The browser only decodes live video on a secure page.",
-      hint: "Open this page over https://, or as http://localhost on the machine that runs the server.",
-    };
-  }
-  return {
-    code: "unsupported",
-    message: "This browser has no WebCodecs video decoder.",
-    hint: "Use a current Chrome, Edge, Firefox (130 or later) or Safari (16.4 or later).",
-  };
-}
 
 /** Decodes through WebCodecs (https://www.w3.org/TR/webcodecs/). */
 export class WebCodecsDecoder {
-  // More waiting than this is a second of video: faster to start again than to catch up.
-  static MAX_QUEUE = 25;
+  static kind = "webcodecs";
+  // More waiting than this is two seconds of video: faster to start again than to catch up.
+  static MAX_QUEUE = 50;
 
   #options;
   #decoder = null;
@@ -35,6 +20,12 @@ export class WebCodecsDecoder {
   /** @param {{codec: string, onFrame: Function, onLost: Function}} options */
   constructor(options) {
     this.#options = options;
+  }
+
+  /** @param {string} codec @returns {Promise<boolean>} whether this browser can */
+  static async supports(codec) {
+    if (typeof VideoDecoder !== "function") return false; // not in a page that is not secure
+    return (await VideoDecoder.isConfigSupported({ codec })).supported;
   }
 
   /** @returns {boolean} false where the unit was left out, waiting for a key frame */

@@ -5,6 +5,9 @@ const SKEW_MEMORY = 0.05; // weight of the newest frame in the mean skew
 
 export class LiveStats {
   engine = null;
+  /** What decodes: webcodecs or mse. */
+  decoder = null;
+  reconnects = 0;
   state = "offline";
 
   framesReceived = 0;

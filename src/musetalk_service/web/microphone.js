@@ -14,6 +14,11 @@ const REFUSALS = {
     message: "No microphone was found.",
     hint: "Connect one, or play a sample or a file instead.",
   },
+  SecurityError: {
+    code: "mic-refused",
+    message: "This page is not allowed to use a microphone.",
+    hint: "The site that embeds it has to permit that, or play a sample instead.",
+  },
   NotReadableError: {
     code: "mic-busy",
     message: "The microphone is in use by another program.",
@@ -28,6 +33,9 @@ const INSECURE = {
 };
 
 export class Microphone {
+  /** While true it stays on, but nothing of it is handed on. */
+  muted = false;
+
   #context;
   #stream = null;
   #node = null;
@@ -57,6 +65,7 @@ export class Microphone {
     try {
       await this.#context.audioWorklet.addModule(WORKLET);
       this.#stream = await navigator.mediaDevices.getUserMedia({
+        // Echo cancellation keeps what the loudspeaker says out; what is left of it would make the face talk to itself.
         audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
       });
       await this.#context.resume();
@@ -67,7 +76,7 @@ export class Microphone {
       this.#starting = false;
     }
     this.#node = new AudioWorkletNode(this.#context, "microphone-chunks", { numberOfOutputs: 0 });
-    this.#node.port.onmessage = ({ data }) => onChunk(data.pcm, data.level);
+    this.#node.port.onmessage = ({ data }) => this.muted || onChunk(data.pcm, data.level);
     new MediaStreamAudioSourceNode(this.#context, { mediaStream: this.#stream }).connect(this.#node);
     this.#stream.getTracks()[0].onended = onLost;
   }

@@ -13,16 +13,15 @@
  *     };
  *   </script>
  *
- * Events (CustomEvent, see `detail`): `ready` the server's INIT_SUCCESS data; `frame` each one drawn;
- * `state` {state, video}; `stats` once a second; `audio` {phase: sent, started, ended or interrupted};
- * `error` {code, message, hint, fatal, retryAfterMs}; `closed` {code, byClient}.
+ * Every option, method and event: docs/javascript-player.md.
  */
-import { unsupportedReason, WebCodecsDecoder } from "./h264-decoder.js";
-import { FramePresenter } from "./frame-presenter.js";
+import { chooseDecoder } from "./choose-decoder.js";
 import { LiveStats } from "./live-stats.js";
 import { serverError } from "./player-errors.js";
-import { SessionSocket } from "./session-socket.js";
+import { SessionKeeper } from "./session-keeper.js";
+import { SoundOutput } from "./sound-output.js";
 import { Utterance } from "./utterance.js";
+import { VideoPath } from "./video-path.js";
 import * as wire from "./wire.js";
 
 // Audio waiting at the server; its limit is 60 s by default, more is sent as this plays.
@@ -30,48 +29,75 @@ const MAX_BACKLOG_MS = 30_000;
 const MAX_SOCKET_BACKLOG = 1 << 20;
 const DECODER_HINT = "Close other programs or tabs that use this computer's processor.";
 const PIPELINE_MS = 200; // video rendered ahead at the server
+const USUAL_CODEC = "avc1.42C01F";
+// Frames come without a pause: seconds without one mean a dead connection, which browsers notice late.
+const SILENT_TICKS = 5;
+const DEFAULTS = {
+  server: new URL("..", import.meta.url).href,
+  binary: true,
+  events: true,
+  decoder: "auto",
+  resolution: 512,
+  speakingVideo: "speaking_0",
+  reconnectForS: 60,
+};
 
 export class MuseTalkPlayer extends EventTarget {
   /** Counters and figures, always current; see live-stats.js. */
   stats = new LiveStats();
   /** INIT_SUCCESS.data of the live session; null while there is none. */
   info = null;
+  /** offline, connecting, reconnecting, idle, speaking or action. */
   state = "offline";
+  /** Width and height that the next `connect` asks for: 512, 384 or 256. */
+  resolution;
+  /** The clip under the lips while audio plays, one of INIT_SUCCESS.available_videos. */
+  speakingVideo;
 
   #options;
-  #canvas;
-  #session = null;
-  #abandon = () => {};
-  #decoder = null;
-  #presenter;
-  #pending = new Map(); // timestamp -> WireFrame that the decoder has
+  #keeper = null;
+  #Decoder = null;
+  #video;
+  #sound;
   #stateSince = -1;
   #sentSamples = 0;
   #playedMs = 0;
   #utterance = null;
   #utteranceMs = 0; // audio position of its first sample
-  #context = null;
-  #output = null;
+  #interruptDue = false; // asked for while there was no connection
   #statsTimer = 0;
+  #silentTicks = 0;
+  #seenFrames = 0;
 
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {object} [options]
    * @param {string} [options.server] http(s) or ws(s) base address; default: where this script came from
    * @param {string} [options.userId] whose avatar; default: a random name, which gets the default avatar
-   * @param {string} [options.authToken] JWT, where the server asks for one
+   * @param {string|(() => string|Promise<string>)} [options.authToken] JWT, or what gives a fresh one for each connection
+   * @param {"subprotocol"|"init"} [options.authBy] how the token travels; default: subprotocol, at the handshake
    * @param {boolean} [options.binary] binary frames, a quarter less traffic; default true
+   * @param {boolean} [options.events] ask for the server's events; default true
+   * @param {"auto"|"webcodecs"|"mse"} [options.decoder] default auto
+   * @param {512|384|256} [options.resolution] default 512
+   * @param {number} [options.maxKbps] the peak rate of video that the network bears
+   * @param {string} [options.speakingVideo] default speaking_0
+   * @param {number} [options.reconnectForS] how long a lost connection is tried again; default 60, 0 is not at all
    * @param {AudioContext} [options.audioContext] default: one of its own
    */
   constructor(canvas, options = {}) {
     super();
-    this.#options = { binary: true, server: new URL("..", import.meta.url).href, ...options };
-    this.#canvas = canvas;
+    this.#options = { ...DEFAULTS, ...options };
+    this.resolution = this.#options.resolution;
+    this.speakingVideo = this.#options.speakingVideo;
     this.userId = this.#options.userId ?? wire.randomUserId();
-    this.#context = this.#options.audioContext ?? null;
-    this.#presenter = new FramePresenter(canvas, {
+    this.#sound = new SoundOutput(this.#options.audioContext, () => this.#unlocked());
+    this.#video = new VideoPath(canvas, {
       clock: () => this.#utterance?.heardMs() ?? null,
-      onDraw: (frame) => this.#drawn(frame),
+      onPosition: (audioMs) => this.#follow(audioMs),
+      onDraw: (frame, skipped) => this.#drawn(frame, skipped),
+      onLost: (error) => this.#decoderLost(error),
+      onBlocked: () => this.#videoBlocked(),
     });
   }
 
@@ -84,7 +110,7 @@ export class MuseTalkPlayer extends EventTarget {
 
   /** The id of the live session, as the server confirmed it; null while there is none. */
   get sessionId() {
-    return this.#session?.sessionId ?? null;
+    return this.#keeper?.sessionId ?? null;
   }
 
   get connected() {
@@ -98,50 +124,60 @@ export class MuseTalkPlayer extends EventTarget {
 
   /** The AudioContext of the sound. Browsers keep it silent until the person has clicked something. */
   get audioContext() {
-    this.#context ??= new AudioContext({ latencyHint: "interactive" });
-    return this.#context;
+    return this.#sound.context;
   }
 
   /** The node that the sound goes through, for a meter or a volume. @returns {GainNode} */
   get audioOutput() {
-    if (this.#output === null) {
-      this.#output = new GainNode(this.audioContext);
-      this.#output.connect(this.audioContext.destination);
-    }
-    return this.#output;
+    return this.#sound.node;
   }
 
-  /** Opens a session. @returns {Promise<object>} INIT_SUCCESS.data; rejects with the error that was also dispatched */
-  connect() {
+  /**
+   * Opens a session, and from then on keeps it: a lost connection is made again.
+   * @returns {Promise<object>} INIT_SUCCESS.data; rejects with the error that was also dispatched
+   */
+  async connect() {
     this.close();
-    const reason = unsupportedReason();
-    this.#setState(reason ? "offline" : "connecting");
-    if (reason) return Promise.reject(this.#fail({ ...reason, fatal: true }));
-    return new Promise((resolve, reject) => {
-      this.#abandon = () => reject(new Error("closed while connecting"));
-      this.#session = new SessionSocket(this.url, this.#initData(), {
-        onReady: (data, tookMs) => {
-          this.#begin(data, tookMs);
-          resolve(data);
-        },
+    const keeper = new SessionKeeper({
+      prepare: () => this.#target(),
+      patienceMs: this.#options.reconnectForS * 1000,
+      listener: {
+        onReady: (data, tookMs) => this.#begin(data, tookMs),
         onFrame: (frame) => this.#received(frame),
         onMessage: (message) => this.#handle(message),
-        onError: (detail) => {
-          if (detail.fatal) this.#end();
-          reject(this.#fail(detail)); // means something only before INIT_SUCCESS
-        },
-        onEnd: (code) => this.#emit("closed", { code, byClient: false }),
-      });
+        onError: (detail) => this.#fail(detail),
+        onLost: (detail) => this.#lost(detail),
+        onEnd: (detail, code) => this.#ended(detail, code),
+      },
     });
+    this.#keeper = keeper;
+    this.#interruptDue = false;
+    this.#setState("connecting");
+    try {
+      this.#Decoder = await chooseDecoder(this.#options.decoder, USUAL_CODEC);
+    } catch (reason) {
+      if (keeper === this.#keeper) this.#end();
+      throw this.#fail(reason);
+    }
+    try {
+      return await keeper.open();
+    } catch (reason) {
+      throw asError(reason); // dispatched by onEnd
+    }
   }
 
   /** Ends the session politely; nothing happens where there is none. */
   close() {
-    if (this.#session === null) return;
-    this.#session.close();
-    this.#abandon();
+    if (this.#keeper === null) return;
+    this.#keeper.close();
     this.#end();
     this.#emit("closed", { code: 1000, byClient: true });
+  }
+
+  /** To be called within a click: lets out sound, and video, that the browser has blocked. */
+  async unlock() {
+    this.#video.unlock();
+    await this.#sound.unlock();
   }
 
   /** Live audio for the lips, without sound. @param {Int16Array} samples 16 kHz mono, best 640 at a time */
@@ -167,6 +203,10 @@ export class MuseTalkPlayer extends EventTarget {
       delayMs: this.info.delay_ms ?? 0,
       send: (chunk) => this.#sendAudio(chunk, false),
       backlogged: () => this.#backlogged(),
+      sent: () => {
+        this.endSpeech();
+        this.#reportAudio("sent", { durationMs: buffer.duration * 1000 });
+      },
       report: (phase, detail) => this.#reportAudio(phase, detail),
       warn: (detail) => this.#fail({ ...detail, fatal: false }),
     });
@@ -174,15 +214,12 @@ export class MuseTalkPlayer extends EventTarget {
     utterance.done.then(() => {
       if (utterance === this.#utterance) this.#utterance = null;
     });
-    const audible = await this.#unlockSound();
+    const audible = await this.#sound.unlock();
     if (utterance === this.#utterance) {
       this.#utteranceMs = this.#sentSamples / 16;
       if (audible) utterance.soundThrough(this.audioOutput, this.#utteranceMs);
-      else utterance.staySilent();
-      if (await utterance.send()) {
-        this.endSpeech();
-        this.#emit("audio", { phase: "sent", durationMs: buffer.duration * 1000 });
-      }
+      else this.#soundLocked(utterance);
+      utterance.send(this.#utteranceMs);
     }
     return utterance.done;
   }
@@ -200,44 +237,78 @@ export class MuseTalkPlayer extends EventTarget {
   /** Barge-in: the sound stops at once, the server drops what it has not shown (it answers INTERRUPTED). */
   interrupt() {
     this.#utterance?.end(false);
-    this.#send("INTERRUPT", {});
+    this.#interruptDue = !this.#send("INTERRUPT", {});
   }
 
-  #initData() {
-    const { authToken, binary } = this.#options;
-    const data = { user_id: this.userId, video_config: { resolution: "512x512", fps: 25 } };
-    if (authToken) data.auth_token = authToken;
-    if (binary) data.frames = "binary"; // a server without it sends JSON frames all the same
-    return data;
+  /** What the next connection needs. */
+  async #target() {
+    const { authToken, authBy, binary, events, maxKbps } = this.#options;
+    const token = typeof authToken === "function" ? await authToken() : authToken;
+    const size = `${this.resolution}x${this.resolution}`;
+    const init = { user_id: this.userId, video_config: { resolution: size, fps: 25 } };
+    if (maxKbps) init.video_config.max_kbps = maxKbps;
+    if (binary) init.frames = "binary"; // a server without it sends JSON frames all the same
+    if (events) init.events = true;
+    if (token && authBy === "init") init.auth_token = token;
+    const protocols = token && authBy !== "init" ? ["musetalk.v1", `bearer.${token}`] : [];
+    return { url: this.url, protocols, init };
   }
 
   #begin(data, tookMs) {
+    const resumed = data.resumed ?? false;
     this.info = data;
-    this.#canvas.width = data.width ?? 512;
-    this.#canvas.height = data.height ?? 512;
-    this.#sentSamples = this.#playedMs = this.#utteranceMs = 0;
+    this.#video.begin(this.#Decoder, data);
+    this.#sentSamples = (data.audio_received_ms ?? 0) * 16;
     this.#stateSince = -1;
-    this.#decoder = new WebCodecsDecoder({
-      codec: data.codec ?? "avc1.42C01F",
-      onFrame: (picture, timestamp) => this.#decoded(picture, timestamp),
-      onLost: (error) => this.#decoderLost(error),
-    });
+    if (resumed) {
+      if (this.#interruptDue) this.interrupt();
+      this.#utterance?.resume(data.audio_received_ms);
+    } else {
+      this.#utterance?.end(false);
+      this.#playedMs = this.#utteranceMs = 0;
+    }
+    this.stats.decoder = this.#Decoder.kind;
     this.stats.begin(data, tookMs);
-    this.#statsTimer = setInterval(() => this.#emit("stats", this.stats.tick()), 1000);
+    this.#silentTicks = 0;
+    clearInterval(this.#statsTimer);
+    this.#statsTimer = setInterval(() => this.#tick(), 1000);
     this.#setState("idle", data.default_video);
     this.#emit("ready", data);
   }
 
+  #tick() {
+    this.#silentTicks = this.stats.framesReceived === this.#seenFrames ? this.#silentTicks + 1 : 0;
+    this.#seenFrames = this.stats.framesReceived;
+    this.#emit("stats", this.stats.tick());
+    if (this.#silentTicks >= SILENT_TICKS) this.#keeper?.abandon();
+  }
+
+  /** The connection is lost, and will be made again. */
+  #lost(detail) {
+    this.stats.reconnects += 1;
+    this.#pause();
+    this.#utterance?.hold();
+    this.#setState("reconnecting");
+    this.#emit("reconnecting", detail);
+  }
+
+  #ended(detail, code) {
+    this.#end();
+    this.#fail(detail);
+    this.#emit("closed", { code, byClient: false });
+  }
+
   #end() {
-    this.#session = null;
+    this.#keeper = null;
+    this.#pause();
+    this.#utterance?.end(false);
+    this.#setState("offline");
+  }
+
+  #pause() {
     this.info = null;
     clearInterval(this.#statsTimer);
-    this.#utterance?.end(false);
-    this.#decoder?.close();
-    this.#decoder = null;
-    this.#pending.clear();
-    this.#presenter.clear();
-    this.#setState("offline");
+    this.#video.end();
   }
 
   #handle({ type, data }) {
@@ -245,40 +316,32 @@ export class MuseTalkPlayer extends EventTarget {
       this.#stateSince = this.stats.lastTimestamp + PIPELINE_MS;
       this.#setState(data.current_state, data.current_video);
     } else if (type === "INTERRUPTED") this.#emit("audio", { phase: "interrupted", ...data });
+    else if (type === "EVENT") {
+      const { event, audio_timestamp: audioMs = null, engine = null, reason = null } = data;
+      if (event === "engine_changed") this.stats.engine = engine ?? this.stats.engine;
+      this.#emit("event", { event, audioMs, engine, reason });
+    }
     // Other replies need no answer, and later versions of the protocol may add some.
   }
 
   #received(frame) {
-    if (this.#decoder === null) return;
     this.stats.received(frame);
-    this.#pending.set(frame.timestamp, frame);
-    if (!this.#decoder?.decode(frame)) {
-      this.#pending.delete(frame.timestamp);
-      this.stats.undecoded += 1;
-    }
+    if (!this.#video.receive(frame)) this.stats.undecoded += 1;
   }
 
-  #decoded(picture, timestamp) {
-    const frame = this.#pending.get(timestamp);
-    this.#pending.delete(timestamp);
-    if (frame === undefined) return picture.close();
-    frame.data = null;
-    if (frame.audioMs !== null) {
-      this.#playedMs = frame.audioMs;
-      this.#utterance?.follow(frame.audioMs);
-    }
-    this.#presenter.push(picture, frame);
+  #follow(audioMs) {
+    this.#playedMs = audioMs;
+    this.#utterance?.follow(audioMs);
   }
 
   #decoderLost(error) {
     this.stats.decoderRestarts += 1;
-    this.#pending.clear();
     this.#fail({ code: "decoder", message: `The video stuttered: ${error.message}.`, hint: DECODER_HINT, fatal: false });
   }
 
-  #drawn(frame) {
+  #drawn(frame, skipped) {
     const heard = frame.audioMs === null ? null : (this.#utterance?.heardMs() ?? null);
-    this.stats.drawn(frame, heard, this.#presenter.skipped);
+    this.stats.drawn(frame, heard, skipped);
     // Frames that were on their way at a STATE_CHANGED still show the old state.
     const current = frame.state !== null && frame.timestamp > this.#stateSince;
     if (current && frame.state !== this.state) this.#setState(frame.state);
@@ -287,7 +350,7 @@ export class MuseTalkPlayer extends EventTarget {
 
   #backlogged() {
     const waiting = this.#sentSamples / 16 - Math.max(this.#playedMs, this.#utteranceMs);
-    return waiting > MAX_BACKLOG_MS || this.#session.bufferedAmount > MAX_SOCKET_BACKLOG;
+    return waiting > MAX_BACKLOG_MS || this.#keeper.bufferedAmount > MAX_SOCKET_BACKLOG;
   }
 
   #sendAudio(samples, live) {
@@ -295,13 +358,14 @@ export class MuseTalkPlayer extends EventTarget {
       format: "pcm_s16le",
       sample_rate: wire.SAMPLE_RATE,
       channels: 1,
-      duration_ms: Math.round(samples.length / 16),
+      duration_ms: samples.length / 16,
       data: wire.toBase64(wire.pcmBytes(samples)),
     };
-    const videoState = { type: "speaking", base_video: "speaking_0" };
-    if (!this.#send("GENERATE", { audio_chunk: chunk, video_state: videoState })) return;
+    const videoState = { type: "speaking", base_video: this.speakingVideo };
+    if (!this.#send("GENERATE", { audio_chunk: chunk, video_state: videoState })) return false;
     this.#sentSamples += samples.length;
     if (live) this.stats.sentLive(this.#sentSamples / 16);
+    return true;
   }
 
   #reportAudio(phase, detail) {
@@ -310,22 +374,37 @@ export class MuseTalkPlayer extends EventTarget {
     this.#emit("audio", { phase, ...detail });
   }
 
-  /** @returns {Promise<boolean>} whether the browser lets sound out */
-  async #unlockSound() {
-    const context = this.audioContext;
-    if (context.state !== "running") await Promise.race([context.resume(), sleep(500)]);
-    if (context.state === "running") return true;
+  /** It is spoken without sound, until a click lets the rest of it be heard. */
+  #soundLocked(utterance) {
+    utterance.staySilent();
     this.#fail({
       code: "autoplay",
-      message: "The browser keeps the sound off until you click the page.",
-      hint: "Click anywhere, then play again.",
+      message: "The browser keeps the sound off until you click or tap this page.",
+      hint: "The lips move already.",
       fatal: false,
     });
-    return false;
+  }
+
+  #videoBlocked() {
+    this.#sound.awaitGesture();
+    this.#fail({
+      code: "autoplay-video",
+      message: "The browser holds the video until you click or tap this page.",
+      hint: "Phones do so to save power.",
+      fatal: false,
+    });
+  }
+
+  /** The person has clicked: what was blocked may start. */
+  #unlocked() {
+    this.#video.unlock();
+    if (this.audioContext.state !== "running") return;
+    this.#utterance?.unmute(this.audioOutput);
+    this.#emit("unlocked", {});
   }
 
   #send(type, data) {
-    return this.#session?.send(type, data) ?? false;
+    return this.#keeper?.send(type, data) ?? false;
   }
 
   #setState(state, video) {
@@ -340,10 +419,10 @@ export class MuseTalkPlayer extends EventTarget {
   /** Dispatches an error and returns it, to be thrown where there is a caller. */
   #fail(detail) {
     this.#emit("error", detail);
-    return Object.assign(new Error(detail.message), detail);
+    return asError(detail);
   }
 }
 
-function sleep(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+function asError(detail) {
+  return Object.assign(new Error(detail.message), detail);
 }

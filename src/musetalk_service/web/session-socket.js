@@ -2,30 +2,36 @@
 import { closeError, connectError, serverError } from "./player-errors.js";
 import * as wire from "./wire.js";
 
+const ABANDONED_MS = 30_000;
+
 export class SessionSocket {
   /** The id that the server confirmed; null before INIT_SUCCESS and after the end. */
   sessionId = null;
 
   #socket;
   #listener;
+  #init;
+  #began = performance.now();
+  #refusal = null; // the server's ERROR before INIT_SUCCESS
+  #goodbye = null; // CLOSE_ACK.reason
 
   /**
-   * @param {string} url WebSocket address with the user id
-   * @param {object} init INIT.data
+   * @param {object} target
+   * @param {string} target.url WebSocket address with the user id
+   * @param {string[]} target.protocols subprotocols to offer
+   * @param {object} target.init INIT.data; a `resume_token` that has become void is left out in a second try
    * @param {object} listener `onReady(data, tookMs)`, `onFrame(WireFrame)`, `onMessage({type, data})`,
-   *   `onError(detail)`, `onEnd(closeCode)`; none is called after `close`
+   *   `onError(detail)`, `onEnd(detail, closeCode)`; none is called after `close`
    */
-  constructor(url, init, listener) {
-    const began = performance.now();
-    const socket = new WebSocket(url);
+  constructor({ url, protocols, init }, listener) {
+    const socket = new WebSocket(url, protocols);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      socket.send(JSON.stringify({ type: "INIT", session_id: wire.uuid4(), data: init }));
-    };
-    socket.onmessage = ({ data }) => this.#received(data, began);
+    socket.onopen = () => this.#sendInit();
+    socket.onmessage = ({ data }) => this.#received(data);
     socket.onclose = (event) => this.#closed(event);
     this.#socket = socket;
     this.#listener = listener;
+    this.#init = init;
   }
 
   /** Bytes that the network has not taken yet. */
@@ -48,7 +54,20 @@ export class SessionSocket {
     this.#socket.close(1000);
   }
 
-  #received(text, began) {
+  /** Takes a connection that has gone silent as broken. */
+  abandon() {
+    const socket = this.#socket;
+    socket.onclose = socket.onmessage = null;
+    // Should it still live, closing it now would end the session that the next connection resumes.
+    setTimeout(() => socket.close(), ABANDONED_MS);
+    this.#closed(new CloseEvent("close", { code: 1006 }));
+  }
+
+  #sendInit() {
+    this.#socket.send(JSON.stringify({ type: "INIT", session_id: wire.uuid4(), data: this.#init }));
+  }
+
+  #received(text) {
     if (this.#listener === null) return;
     if (typeof text !== "string") {
       this.#listener.onFrame(wire.frameFromBinary(text));
@@ -58,24 +77,41 @@ export class SessionSocket {
     switch (message.type) {
       case "INIT_SUCCESS":
         this.sessionId = message.session_id;
-        this.#listener.onReady(message.data, performance.now() - began);
+        this.#listener.onReady(message.data, performance.now() - this.#began);
         break;
       case "VIDEO_FRAME":
       case "ACTION_FRAME":
         this.#listener.onFrame(wire.frameFromJson(message, text.length));
         break;
       case "ERROR":
-        this.#listener.onError(serverError(message.data));
+        this.#refused(message.data);
+        break;
+      case "CLOSE_ACK":
+        this.#goodbye = message.data.reason;
         break;
       default:
         this.#listener.onMessage(message);
     }
   }
 
+  #refused(data) {
+    if (this.sessionId !== null) {
+      this.#listener.onError(serverError(data));
+    } else if (this.#init.resume_token && data.details?.field === "data.resume_token") {
+      this.#init = { ...this.#init, resume_token: undefined }; // too late: a new session, then
+      this.#sendInit();
+    } else {
+      this.#refusal = data;
+      this.#socket.close(1000);
+    }
+  }
+
   async #closed(event) {
-    const detail = this.sessionId ? closeError(event) : await connectError(event, this.#socket.url);
+    const live = this.sessionId !== null;
     this.sessionId = null;
-    this.#listener?.onError(detail);
-    this.#listener?.onEnd(event.code);
+    const detail = live
+      ? closeError(event, this.#goodbye)
+      : await connectError(event, this.#socket.url, this.#refusal);
+    this.#listener?.onEnd(detail, event.code);
   }
 }

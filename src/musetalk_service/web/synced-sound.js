@@ -55,6 +55,7 @@ export class SyncedSound {
   follow(audioMs) {
     if (audioMs < this.startMs || audioMs >= this.endMs) return false;
     if (this.#source === null) {
+      if (this.#context.state !== "running") return false;
       this.start(audioMs);
       return true;
     }
@@ -83,7 +84,7 @@ export class SyncedSound {
     source.start(this.#anchorTime, (audioMs - this.startMs) / 1000);
   }
 
-  /** Silence at once; `onEnded` is not called. */
+  /** Silence at once, and `onEnded` is not called. The next `follow` begins again, at its position. */
   stop() {
     this.#silence();
     this.#source = null;

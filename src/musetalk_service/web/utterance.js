@@ -2,6 +2,7 @@
 import { speechChunks } from "./speech-chunks.js";
 import { SyncedSound } from "./synced-sound.js";
 
+const CHUNK_MS = 40;
 const CHUNKS_AT_ONCE = 25; // then the page may draw
 // A server that never says which audio its frames follow gets the sound this long after the delay it reported.
 const UNSYNCED_GRACE_MS = 3000;
@@ -13,45 +14,76 @@ export class Utterance {
 
   #buffer;
   #session;
+  #source;
+  #chunks = []; // what has been sent, for a server that did not get it all
+  #next = 0;
+  #sending = false;
+  #startMs = 0;
   #sound = null;
+  #started = false;
   #timer = 0;
   #over = false;
   #began = performance.now();
 
   /**
    * @param {AudioBuffer} buffer any rate, any number of channels
-   * @param {object} session `delayMs`, `send(chunk)`, `backlogged()`, `report(phase, detail)`, `warn(detail)`
+   * @param {object} session `delayMs`, `send(chunk)` false while there is no connection, `backlogged()`, `sent()`
+   *   when all is sent, `report(phase, detail)`, `warn(detail)`
    */
   constructor(buffer, session) {
     this.#buffer = buffer;
     this.#session = session;
+    this.#source = speechChunks(buffer);
     this.done = new Promise((resolve) => (this.#finish = resolve));
   }
 
-  /** Sends it all, as fast as the server takes it. @returns {Promise<boolean>} false when ended before */
-  async send() {
-    let count = 0;
-    for (const chunk of speechChunks(this.#buffer)) {
-      if (this.#over) return false;
-      this.#session.send(chunk);
-      count += 1;
-      if (count % CHUNKS_AT_ONCE === 0) await breathe();
+  /** Sends it all, as fast as the server takes it. @param {number} startMs audio position of its first sample */
+  async send(startMs) {
+    this.#startMs = startMs;
+    this.#sending = true;
+    while (!this.#over && this.#read()) {
+      if (this.#session.send(this.#chunks[this.#next])) this.#next += 1;
+      else await sleep(100);
+      if (this.#next % CHUNKS_AT_ONCE === 0) await breathe();
       while (!this.#over && this.#session.backlogged()) await sleep(100);
     }
-    return !this.#over;
+    this.#sending = false;
+    if (!this.#over) this.#session.sent();
+  }
+
+  /** The connection is lost: silence, until a frame shows where the server goes on. */
+  hold() {
+    clearTimeout(this.#timer);
+    this.#sound?.stop();
+  }
+
+  /** The session goes on in a new connection. @param {number} receivedMs audio that the server has got */
+  resume(receivedMs) {
+    const received = Math.round((receivedMs - this.#startMs) / CHUNK_MS);
+    this.#next = Math.max(0, Math.min(this.#next, received));
+    if (!this.#sending) this.send(this.#startMs);
+    if (this.#sound === null) this.staySilent();
+    else if (!this.#started) this.#awaitFrames();
   }
 
   /**
-   * Lets it sound from the first frame on that follows it.
+   * Lets it sound from the next frame on that follows it.
    * @param {AudioNode} output
    * @param {number} startMs audio position of the first sample
    */
   soundThrough(output, startMs) {
+    if (this.#over) return;
+    clearTimeout(this.#timer);
     this.#sound = new SyncedSound(output, this.#buffer, startMs, () => {
       this.#session.report("ended", { resyncs: this.#sound.resyncs });
       this.end(true);
     });
-    this.#timer = setTimeout(() => this.#soundUnsynced(), this.#session.delayMs + UNSYNCED_GRACE_MS);
+    this.#awaitFrames();
+  }
+
+  /** A silent one sounds from here on. @param {AudioNode} output */
+  unmute(output) {
+    if (this.#sound === null) this.soundThrough(output, this.#startMs);
   }
 
   /** Without sound it ends by the clock. */
@@ -63,6 +95,8 @@ export class Utterance {
   follow(audioMs) {
     if (!this.#sound?.follow(audioMs)) return;
     clearTimeout(this.#timer);
+    if (this.#started) return;
+    this.#started = true;
     this.#session.report("started", { positionMs: audioMs, latencyMs: performance.now() - this.#began });
   }
 
@@ -78,6 +112,18 @@ export class Utterance {
     this.#sound?.stop();
     this.#sound = null;
     this.#finish(heard);
+  }
+
+  /** @returns {boolean} whether there is a next chunk */
+  #read() {
+    if (this.#next < this.#chunks.length) return true;
+    const { value, done } = this.#source.next();
+    if (!done) this.#chunks.push(value);
+    return !done;
+  }
+
+  #awaitFrames() {
+    this.#timer = setTimeout(() => this.#soundUnsynced(), this.#session.delayMs + UNSYNCED_GRACE_MS);
   }
 
   #soundUnsynced() {
