@@ -109,12 +109,16 @@ class AudioTimeline:
         self.look_ahead = look_ahead
         self.jitter = jitter
         self._limit = backlog_limit
+        self._enough = max(SAMPLES_PER_FRAME, look_ahead)
         self._pieces: deque[_Piece] = deque()
         self._playhead = 0
         self._accepted = 0
         self._playing = False
         self._flush = False
         self._waiting_since: float | None = None
+        """When audio came after there had been none."""
+        self._ready_since: float | None = None
+        """When there was so much of it that the first frame's look-ahead was complete."""
         # A stretch is audio without a long pause. Its anchor is the time at which its position 0 would
         # have been spoken; live audio never comes before it has been spoken, a burst does.
         self._anchor = self._first_anchor = self._stretch_start = 0.0
@@ -158,13 +162,15 @@ class AudioTimeline:
         if not len(samples):
             return
         if self.queued == 0:
-            self._waiting_since = now
+            self._waiting_since, self._ready_since = now, None
         self._note_arrival(len(samples), now)
         for start in range(0, len(samples), SAMPLES_PER_FRAME):
             block = samples[start : start + SAMPLES_PER_FRAME]
             self._pieces.append(_Piece(self._accepted, block, self._is_silent(block)))
             self._accepted += len(block)
         self._flush = False
+        if self._ready_since is None and self.queued >= self._enough:
+            self._ready_since = now
 
     def check_room(self, samples: int) -> None:
         """Raises :class:`RateLimitError` when so many more samples would make the backlog too long."""
@@ -222,12 +228,14 @@ class AudioTimeline:
     def _may_start(self, now: float) -> bool:
         if not self.queued:
             return False
-        return self._flush or self.queued >= SAMPLES_PER_FRAME + self.target_delay or self._waited(now)
-
-    def _waited(self, now: float) -> bool:
-        """Whether the oldest unplayed audio has waited for the whole target delay."""
-        since = self._waiting_since
-        return since is not None and now - since >= self.target_delay / SAMPLE_RATE
+        if self._flush or self.queued >= self._enough + self.jitter:
+            return True
+        # With its look-ahead there, live audio waits for the jitter setting; a chunk that comes late
+        # by less than that is then still in time. Too short an utterance waits for the whole delay.
+        ready, waiting = self._ready_since, self._waiting_since
+        if ready is not None and now - ready >= self.jitter / SAMPLE_RATE:
+            return True
+        return waiting is not None and now - waiting >= self.target_delay / SAMPLE_RATE
 
     def _note_arrival(self, samples: int, now: float) -> None:
         anchor = now - (self._accepted + samples) / SAMPLE_RATE

@@ -50,8 +50,16 @@ def test_live_audio_starts_after_the_target_delay() -> None:
     for n in range(10):
         timeline.push(tone(9, 0.04), 0.04 * n)
         positions.append(timeline.next_position(0.04 * n + 0.001))
-    # 120 ms of delay and the frame itself.
-    assert positions == [None, None, None, *(FRAME * n for n in range(7))]
+    # With the third chunk the look-ahead of 80 ms and the jitter of 40 ms are there.
+    assert positions == [None, None, *(FRAME * n for n in range(8))]
+
+
+def test_live_audio_waits_for_the_jitter_once_its_look_ahead_is_there() -> None:
+    timeline = _timeline()
+    timeline.push(tone(9, LOOK_AHEAD / 16_000), 0.5)
+    waited = 0.5 + JITTER / 16_000
+    assert timeline.next_position(waited - 0.001) is None
+    assert timeline.next_position(waited + 0.001) == 0
 
 
 def test_a_lone_short_chunk_is_shown_after_the_target_delay() -> None:
