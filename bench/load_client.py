@@ -1,22 +1,25 @@
 """Many clients in one process: keeps sessions open and writes down when each access unit comes.
 
-    python bench/load_client.py --port 8000 --idle 200 --speaking 4 --seconds 12
+    python bench/load_client.py --port 8000 --idle 200 --speaking 4 --seconds 12 [--init '{"frames": "binary"}']
 
-On standard output: the line READY when all sessions stream, DONE when the window is over (the caller reads the
-server's counters at both), then one line of JSON.
+On standard output: the line READY when all sessions stream. The window begins with a line on standard input, GO; the
+line DONE ends it (the caller reads the server's counters at both). Then one line of JSON.
 """
 
 import argparse
 import asyncio
 import gc
 import json
+import os
 import random
+import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from raw_client import FRAME_MS, RawClient, cut, pace, timestamp_of
 
 SPEECH = Path(__file__).parents[1] / "fixtures" / "speech_6s.wav"
@@ -45,15 +48,18 @@ class Delivery:
 
     fps: float
     missing: int
-    lateness_ms: NDArray[np.float64]
+    lateness_ms: list[float]
 
 
 def judge(arrivals: Arrivals, start: float, end: float) -> Delivery:
     """Against the session's own grid, origin + 40 ms * n, whose origin is the first percentile of
     arrival minus timestamp: no frame is sent before its time, so the earliest arrivals lie on the grid.
 
-    fps counts the frames due in [start, end) that came within the grace.
+    fps counts the frames due in [start, end) that came within the grace. A session that got nothing at all, since
+    the server refused it, misses them all.
     """
+    if not arrivals.times:
+        return Delivery(0.0, int((end - start) * 1000 / FRAME_MS), [])
     stamps = np.array(arrivals.timestamps) / 1000
     times = np.array(arrivals.times)
     origin = float(np.percentile(times - stamps, 1))
@@ -65,25 +71,7 @@ def judge(arrivals: Arrivals, start: float, end: float) -> Delivery:
     in_time = inside & (lateness <= _GRACE_SECONDS)
     expected = last - first
     delivered = len(np.unique(numbers[in_time]))
-    return Delivery(25.0 * delivered / expected, expected - delivered, lateness[inside] * 1000)
-
-
-def summarise(deliveries: list[Delivery]) -> dict[str, float]:
-    """One group of sessions."""
-    if not deliveries:
-        return {}
-    fps = [delivery.fps for delivery in deliveries]
-    late = np.concatenate([delivery.lateness_ms for delivery in deliveries])
-    p50, p99 = np.percentile(late, [50, 99])
-    return {
-        "sessions": len(deliveries),
-        "fps_min": min(fps),
-        "fps_median": float(np.median(fps)),
-        "missing": sum(delivery.missing for delivery in deliveries),
-        "late_p50_ms": float(p50),
-        "late_p99_ms": float(p99),
-        "late_max_ms": float(late.max()),
-    }
+    return Delivery(25.0 * delivered / expected, expected - delivered, np.round(lateness[inside] * 1000, 2).tolist())
 
 
 async def speak_on(client: RawClient) -> None:
@@ -97,21 +85,30 @@ async def speak_on(client: RawClient) -> None:
         start += len(chunks) * FRAME_MS / 1000
 
 
-async def run(port: int, idle: int, speaking: int, seconds: float) -> dict[str, object]:
+async def run(port: int, idle: int, speaking: int, seconds: float, init: Mapping[str, Any]) -> dict[str, object]:
     arrivals = [Arrivals() for _ in range(idle + speaking)]
     turn = asyncio.Semaphore(_OPENING_AT_ONCE)
+    errors: list[str] = []
 
-    async def open_one(index: int) -> RawClient:
+    async def open_one(index: int) -> RawClient | None:
+        name = f"bench-{os.getpid()}-{index}"
         async with turn:
-            return await RawClient.open("127.0.0.1", port, f"bench-{index}", arrivals[index].take)
+            try:
+                return await RawClient.open("127.0.0.1", port, name, arrivals[index].take, init)
+            except (OSError, asyncio.TimeoutError) as error:
+                errors.append(f"not opened: {error!r}")
+                return None
 
-    clients = await asyncio.gather(*(open_one(index) for index in range(idle + speaking)))
-    speech = [asyncio.create_task(speak_on(client)) for client in clients[idle:]]
+    opened = await asyncio.gather(*(open_one(index) for index in range(idle + speaking)))
+    clients = [client for client in opened if client is not None]
+    speech = [asyncio.create_task(speak_on(client)) for client in opened[idle:] if client is not None]
     await asyncio.sleep(_SETTLE_SECONDS)
     gc.collect()
     gc.freeze()
-    start, received, cpu = time.monotonic(), sum(c.bytes_received for c in clients), time.process_time()
     print("READY", flush=True)
+    if (await asyncio.to_thread(sys.stdin.readline)).strip() != "GO":
+        raise RuntimeError("nobody says GO")
+    start, received, cpu = time.monotonic(), sum(c.bytes_received for c in clients), time.process_time()
     await asyncio.sleep(seconds)
     end, cpu = time.monotonic(), time.process_time() - cpu
     received = sum(c.bytes_received for c in clients) - received
@@ -119,15 +116,17 @@ async def run(port: int, idle: int, speaking: int, seconds: float) -> dict[str, 
     await asyncio.sleep(_GRACE_SECONDS)
     for task in speech:
         task.cancel()
-    ended = [error for task in await asyncio.gather(*speech, return_exceptions=True) for error in _real(task)]
-    errors = ended + [error for client in clients for error in client.errors]
+    errors += [error for task in await asyncio.gather(*speech, return_exceptions=True) for error in _real(task)]
+    errors += [error for client in clients for error in client.errors]
     await asyncio.gather(*(client.close() for client in clients))
-    deliveries = [judge(one, start, end) for one in arrivals]
+    deliveries = [asdict(judge(one, start, end)) for one in arrivals]
+    granted = [client.started.result() for client in clients]
     return {
-        "idle": summarise(deliveries[:idle]),
-        "speaking": summarise(deliveries[idle:]),
+        "idle": deliveries[:idle],
+        "speaking": deliveries[idle:],
         "client_cpu_percent": 100 * cpu / (end - start),
-        "kbps_per_session": received * 8 / 1000 / (end - start) / len(clients),
+        "kbps": received * 8 / 1000 / (end - start),
+        "granted": sorted({(data["width"], data["max_kbps"]) for data in granted}),
         "errors": errors,
     }
 
@@ -142,8 +141,10 @@ def main() -> None:
     parser.add_argument("--idle", type=int, default=0)
     parser.add_argument("--speaking", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--init", type=json.loads, default={}, help="data of INIT, as JSON")
     arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(run(arguments.port, arguments.idle, arguments.speaking, arguments.seconds))))
+    found = asyncio.run(run(arguments.port, arguments.idle, arguments.speaking, arguments.seconds, arguments.init))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

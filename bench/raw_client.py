@@ -1,6 +1,7 @@
 """A WebSocket client (RFC 6455) that costs so little that hundreds of them do not measure themselves.
 
-It takes what a server may send to a client that offered no extension: unmasked, unfragmented text, pings, a close.
+It takes what a server may send to a client that offered no extension: unmasked, unfragmented text or binary
+messages, pings, a close.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 FRAME_MS = 40
@@ -16,20 +17,26 @@ CHUNK_BYTES = 1280
 """40 ms at 16 kHz, 16 bit."""
 
 FrameHandler = Callable[[bytes, float], None]
-"""Called with a VIDEO_FRAME's text and `time.monotonic()` at its arrival."""
+"""Called with a frame message, JSON or binary, and `time.monotonic()` at its arrival."""
 
-_TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 _FRAME_START = (b'{"type":"VIDEO_FRAME"', b'{"type":"ACTION_FRAME"')
 _HEAD_BYTES = 400
 """A frame message's fields other than the picture lie within its first bytes."""
+_BINARY_START = b"MF"
+_BINARY_HEAD = 24
+_NO_AUDIO = 0xFFFFFFFF
 _ANSWER_SECONDS = 20.0
+_RECEIVED = memoryview(bytearray(1 << 18))
+"""Every connection reads into it and takes the bytes out at once: a buffer for each read costs more than the rest."""
 
 
-class RawClient(asyncio.Protocol):
+class RawClient(asyncio.BufferedProtocol):
     """One session. Make it with :meth:`open`."""
 
-    def __init__(self, path: str, on_frame: FrameHandler) -> None:
+    def __init__(self, path: str, on_frame: FrameHandler, init: Mapping[str, Any]) -> None:
         self._path = path
+        self._init = init
         self._on_frame = on_frame
         self._buffer = bytearray()
         self._upgraded = False
@@ -43,14 +50,17 @@ class RawClient(asyncio.Protocol):
         self.bytes_received = 0
 
     @classmethod
-    async def open(cls, host: str, port: int, user_id: str, on_frame: FrameHandler) -> "RawClient":
-        """Connect and INIT. Raises ``ConnectionError`` when the server refuses, or ends, the session."""
+    async def open(
+        cls, host: str, port: int, user_id: str, on_frame: FrameHandler, init: Mapping[str, Any] | None = None
+    ) -> "RawClient":
+        """Connect and INIT with the data of `init`. Raises ``ConnectionError`` when the server refuses the session."""
         loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(lambda: cls(f"/musetalk/v1/ws/{user_id}", on_frame), host, port)
+        path = f"/musetalk/v1/ws/{user_id}"
+        _, client = await loop.create_connection(lambda: cls(path, on_frame, init or {}), host, port)
         await asyncio.wait_for(asyncio.shield(client.started), _ANSWER_SECONDS)
         return client
 
-    def send(self, kind: str, data: dict[str, Any]) -> None:
+    def send(self, kind: str, data: Mapping[str, Any]) -> None:
         """One message of the protocol."""
         self._write(_TEXT, json.dumps({"type": kind, "data": data}).encode())
 
@@ -68,7 +78,7 @@ class RawClient(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # --- asyncio.Protocol ---
+    # --- asyncio.BufferedProtocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -84,10 +94,13 @@ class RawClient(asyncio.Protocol):
         )
         transport.write(("\r\n".join(lines) + "\r\n\r\n").encode())
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _: int) -> memoryview:
+        return _RECEIVED
+
+    def buffer_updated(self, nbytes: int) -> None:
         now = time.monotonic()
-        self.bytes_received += len(data)
-        self._buffer += data
+        self.bytes_received += nbytes
+        self._buffer += _RECEIVED[:nbytes]
         if not self._upgraded and not self._read_upgrade():
             return
         self._read_messages(now)
@@ -113,7 +126,7 @@ class RawClient(asyncio.Protocol):
             self.started.set_exception(ConnectionError(f"the server answers the handshake with {status}"))
             return False
         self._upgraded = True
-        self.send("INIT", {})
+        self.send("INIT", self._init)
         return True
 
     def _read_messages(self, now: float) -> None:
@@ -131,12 +144,12 @@ class RawClient(asyncio.Protocol):
         del buffer[:place]
 
     def _take(self, opcode: int, payload: bytes, now: float) -> None:
-        if opcode == _PING:
+        if opcode == _BINARY or (opcode == _TEXT and payload.startswith(_FRAME_START)):
+            self._on_frame(payload, now)
+        elif opcode == _PING:
             self._write(_PONG, payload)
         elif opcode == _CLOSE and not self._closing:
             self.errors.append("the server closed the session")
-        elif opcode == _TEXT and payload.startswith(_FRAME_START):
-            self._on_frame(payload, now)
         elif opcode == _TEXT:
             self._take_answer(json.loads(payload))
 
@@ -162,17 +175,24 @@ class RawClient(asyncio.Protocol):
 
 def timestamp_of(frame: bytes) -> int:
     """`frame_timestamp` in ms of a frame message."""
+    if frame.startswith(_BINARY_START):
+        return int.from_bytes(frame[8:12], "big")
     return int(_field(frame, b'"frame_timestamp":'))
 
 
 def audio_timestamp_of(frame: bytes) -> int | None:
     """`audio_timestamp` in ms of a frame message."""
+    if frame.startswith(_BINARY_START):
+        number = int.from_bytes(frame[12:16], "big")
+        return None if number == _NO_AUDIO else number
     value = _field(frame, b'"audio_timestamp":')
     return None if value == b"null" else int(value)
 
 
 def access_unit_of(frame: bytes) -> bytes:
     """The H.264 access unit of a frame message."""
+    if frame.startswith(_BINARY_START):
+        return frame[_BINARY_HEAD:]
     start = frame.index(b'"frame_data":"', 0, _HEAD_BYTES) + 14
     return base64.b64decode(frame[start : frame.index(b'"', start)])
 

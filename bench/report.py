@@ -12,7 +12,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from load import scenario_name
+from bargein import TARGET_FRAMES, TARGET_MS
 
 import musetalk_service
 
@@ -46,13 +46,19 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     """Everything that was measured."""
     parts = [_conditions(results["conditions"])]
     if "load" in results:
-        parts += [_delivery(results["load"]), _cost(results["load"])]
+        parts += [_delivery("Delivery", results["load"]), _cost("Cost", results["load"])]
     if "stages" in results:
         parts.append(_stages(results["stages"]))
     if "latency" in results:
         parts.append(_latency(results["latency"]))
     if "startup" in results:
         parts.append(_startup(results["startup"]))
+    if "scale" in results:
+        parts += [_delivery("Delivery at scale", results["scale"]), _cost("Cost at scale", results["scale"])]
+    if "forms" in results:
+        parts.append(_forms(results["forms"]))
+    if "bargein" in results:
+        parts.append(_bargein(results["bargein"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -77,7 +83,7 @@ def _conditions(about: Mapping[str, Any]) -> str:
     )
 
 
-def _delivery(runs: Sequence[Mapping[str, Any]]) -> str:
+def _delivery(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
     heads = ["sessions", "group", "fps min", "fps median", "missing", "late p50 ms", "p99 ms", "max ms"]
     heads += ["held", "late", "filled", "dropped", "failovers", "errors", "load before"]
     rows = []
@@ -88,17 +94,17 @@ def _delivery(runs: Sequence[Mapping[str, Any]]) -> str:
             if got := run[group]:
                 numbers = [f"{got['fps_min']:.2f}", f"{got['fps_median']:.2f}", got["missing"]]
                 numbers += [f"{got[f'late_{name}_ms']:.1f}" for name in ("p50", "p99", "max")]
-                rows.append([scenario_name(run), group, *numbers, *tail])
+                rows.append([run["name"], group, *numbers, *tail])
                 tail = [""] * len(tail)  # the counters are those of the whole server
-    return "### Delivery\n\n" + _table(heads, rows)
+    return f"### {title}\n\n" + _table(heads, rows)
 
 
-def _cost(runs: Sequence[Mapping[str, Any]]) -> str:
+def _cost(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
     heads = ["sessions", "front %core", "per session", "us per frame", "hosts %core", "per speaking", "render ms"]
     heads += ["encode ms", "clock late ms", "front MiB", "hosts MiB", "kbit/s each", "client %core"]
     rows = [
         [
-            scenario_name(run),
+            run["name"],
             f"{run['front_cpu_percent']:.1f}",
             f"{run['front_cpu_per_session']:.3f}",
             _number(run["front_us_per_frame"], 0),
@@ -114,7 +120,7 @@ def _cost(runs: Sequence[Mapping[str, Any]]) -> str:
         ]
         for run in runs
     ]
-    return "### Cost\n\n" + _table(heads, rows)
+    return f"### {title}\n\n" + _table(heads, rows)
 
 
 def _stages(stages: Mapping[str, float]) -> str:
@@ -140,6 +146,30 @@ def _startup(startup: Mapping[str, float]) -> str:
     heads = ["cold cache s", "warm cache s (median)", "longest", "warm starts"]
     row = [*(f"{startup[name]:.2f}" for name in ("cold_s", "warm_s", "warm_max_s")), startup["warm_starts"]]
     return "### Process start to first frame\n\n" + _table(heads, [row])
+
+
+def _forms(forms: Sequence[Mapping[str, Any]]) -> str:
+    heads = ["form", "peak kbit/s", "idle kbit/s", "GB/h", "front %core each", "sessions per core"]
+    heads += ["speaking kbit/s", "GB/h", "front %core each", "hosts %core each", "sessions per core"]
+    rows = []
+    for form in forms:
+        row = [form["form"], form["peak_kbps"]]
+        for run in (form["idle"], form["speaking"]):
+            rate, front, hosts = (
+                run[n] for n in ("kbps_per_session", "front_cpu_per_session", "hosts_cpu_per_speaking")
+            )
+            row += [f"{rate:.0f}", f"{rate * 3600 / 8 / 1e6:.3f}", f"{front:.3f}"]
+            row += [] if hosts is None else [f"{hosts:.1f}"]
+            row.append(f"{100 / (front + (hosts or 0.0)):.1f}")
+        rows.append(row)
+    return "### Forms\n\n" + _table(heads, rows)
+
+
+def _bargein(bargein: Mapping[str, float]) -> str:
+    heads = ["interrupts", "stale frames p50", "p95", "max", "last stale frame p50 ms", "p95", "max"]
+    heads.append(f"beyond {TARGET_FRAMES} frames or {TARGET_MS} ms")
+    numbers = [f"{bargein[f'{name}_{q}']:.0f}" for name in ("frames", "last_ms") for q in ("p50", "p95", "max")]
+    return "### Barge-in\n\n" + _table(heads, [[bargein["interrupts"], *numbers, bargein["beyond_target"]]])
 
 
 # --- helpers ---

@@ -39,14 +39,16 @@ class Usage:
 class Server:
     """``python -m musetalk_service serve`` on a free port of 127.0.0.1, in an empty folder.
 
-    A context manager. ``cache`` is its CACHE_DIR; other settings come from the environment, as for `make run`.
+    A context manager. ``cache`` is its CACHE_DIR; other settings are those of ``settings``, then of the environment,
+    as for `make run`.
     """
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, settings: Mapping[str, str] | None = None) -> None:
         self.port = _free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="bench-server-")
         self._log = Path(self._folder.name) / "log.txt"
-        environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(self.port), "CACHE_DIR": str(cache)}
+        own = {"HOST": "127.0.0.1", "PORT": str(self.port), "CACHE_DIR": str(cache)}
+        environment = {**os.environ, **(settings or {}), **own}
         with self._log.open("w") as log:
             self.started_at = time.monotonic()
             self._process = subprocess.Popen(
