@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-import cv2
-import numpy as np
 import pytest
+
+from support.browser import WATCH, assert_shows_a_face
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-)
-_PATIENCE_MS = 60_000
-
-# Notes each different picture by a hash of the middle of the canvas, and what the player reports.
-_WATCH = """() => {
-  window.pictures = new Set();
-  window.reports = [];
-  const canvas = document.getElementById("face");
-  const small = new OffscreenCanvas(96, 96).getContext("2d", { willReadFrequently: true });
-  musetalk.addEventListener("frame", () => {
-    small.drawImage(canvas, 128, 128, 256, 256, 0, 0, 96, 96);
-    let hash = 0;
-    for (const value of small.getImageData(0, 0, 96, 96).data) hash = (Math.imul(hash, 31) + value) | 0;
-    pictures.add(hash);
-  });
-  musetalk.addEventListener("audio", ({ detail }) => reports.push(detail.phase));
-}"""
-
-
-@pytest.fixture
-def page(live_server: str) -> Iterator[Page]:
-    """The demo page, opened in a headless Chromium."""
-    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if chromium is None:
-        pytest.skip("no Chromium is installed (looked for " + ", ".join(_BROWSERS) + " and $CHROMIUM)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=list(_FLAGS))
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(_PATIENCE_MS)
-        yield page
-        browser.close()
 
 
 def test_face_appears_speaks_the_sample_and_stays_clean(page: Page, live_server: str, tmp_path: Path) -> None:
@@ -76,7 +27,7 @@ def test_face_appears_speaks_the_sample_and_stays_clean(page: Page, live_server:
     page.goto(live_server)
     page.wait_for_function("musetalk.stats.framesDrawn > 10")  # without a click
     assert page.get_attribute("#chip", "role") == "status"
-    page.evaluate(_WATCH)
+    page.evaluate(WATCH)
     drawn_before = page.evaluate("musetalk.stats.framesDrawn")
 
     page.click("#sample")
@@ -90,7 +41,7 @@ def test_face_appears_speaks_the_sample_and_stays_clean(page: Page, live_server:
     assert sorted(page.evaluate("reports")) == ["ended", "sent", "started"]
     assert page.evaluate("musetalk.stats.decoderRestarts") == 0
     assert complaints == []
-    _assert_shows_a_face(screenshot)
+    assert_shows_a_face(screenshot)
 
 
 def test_microphone_makes_it_speak_and_interrupt_ends_that(page: Page, live_server: str) -> None:
@@ -109,7 +60,7 @@ def test_every_control_is_reached_with_the_tab_key(page: Page, live_server: str)
     page.wait_for_function("musetalk.connected")
     page.evaluate("document.getElementById('endpoints').open = true")
     wanted = page.evaluate(
-        """[...document.querySelectorAll('a, button, input, summary')]
+        """[...document.querySelectorAll('a, button, input, select, summary')]
         .filter((element) => element.checkVisibility()).map((element, at) => (element.dataset.tab = at))"""
     )
     reached: set[int] = set()
@@ -134,9 +85,7 @@ def test_lost_server_is_explained_and_reconnecting_works(page: Page, live_server
     page.wait_for_selector("#veil", state="hidden")
 
 
-def test_python_example_of_the_page_gets_a_playable_stream(
-    page: Page, live_server: str, tmp_path: Path
-) -> None:
+def test_python_example_of_the_page_gets_a_playable_stream(page: Page, live_server: str, tmp_path: Path) -> None:
     page.goto(live_server)
     page.wait_for_function("document.getElementById('snippet-py').textContent")
     (tmp_path / "hello.wav").write_bytes(_sample(live_server))
@@ -155,9 +104,7 @@ def test_javascript_example_of_the_page_shows_the_face(page: Page, live_server: 
     complaints: list[str] = []
     page.on("console", lambda line: complaints.append(line.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.route(
-        "**/hello.wav", lambda route: route.fulfill(content_type="audio/wav", body=_sample(live_server))
-    )
+    page.route("**/hello.wav", lambda route: route.fulfill(content_type="audio/wav", body=_sample(live_server)))
     page.goto(f"{live_server}/health")  # a page of the same origin, of which only the address is kept
     page.set_content(example)
     page.wait_for_function("document.querySelector('canvas').width === 512")
@@ -166,13 +113,11 @@ def test_javascript_example_of_the_page_shows_the_face(page: Page, live_server: 
     page.wait_for_timeout(1000)
     page.locator("#face").screenshot(path=tmp_path / "face.png")
     assert complaints == []
-    _assert_shows_a_face(tmp_path / "face.png")
+    assert_shows_a_face(tmp_path / "face.png")
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 8000])
-def test_resampler_keeps_speech_and_lets_nothing_fold_into_it(
-    page: Page, live_server: str, rate: int
-) -> None:
+def test_resampler_keeps_speech_and_lets_nothing_fold_into_it(page: Page, live_server: str, rate: int) -> None:
     page.goto(f"{live_server}/static/favicon.svg")
     decibels = page.evaluate(
         """async ([rate, frequencies]) => {
@@ -222,15 +167,3 @@ def test_binary_frames_are_read_as_the_protocol_lays_them_out(page: Page, live_s
 def _sample(live_server: str) -> bytes:
     with urllib.request.urlopen(f"{live_server}/static/sample.wav") as answer:
         return bytes(answer.read())
-
-
-def _assert_shows_a_face(screenshot: Path) -> None:
-    """The picture is not uniform, and skin colours fill a part of its middle (Chai and Ngan, 1999)."""
-    image = cv2.imread(str(screenshot))
-    assert image is not None
-    height, width = image.shape[:2]
-    assert float(np.std(image)) > 15.0
-    middle = image[height // 4 : 3 * height // 4, width // 3 : 2 * width // 3]
-    _, red, blue = cv2.split(cv2.cvtColor(middle, cv2.COLOR_BGR2YCrCb))
-    skin = (red >= 133) & (red <= 173) & (blue >= 77) & (blue <= 127)
-    assert float(skin.mean()) > 0.2

@@ -13,9 +13,11 @@ const TAPS = { autoplay: "Tap for sound", "autoplay-video": "Tap to start" };
 
 // A token comes behind the #, which browsers do not send to any server: /#token=...
 const authToken = new URLSearchParams(location.hash.slice(1)).get("token") ?? undefined;
-const decoder = new URLSearchParams(location.search).get("decoder") ?? "auto";
+const query = new URLSearchParams(location.search);
+const userId = query.get("user") ?? undefined;
+const decoder = query.get("decoder") ?? "auto";
 
-const player = new MuseTalkPlayer($("face"), { authToken, decoder });
+const player = new MuseTalkPlayer($("face"), { authToken, userId, decoder });
 window.musetalk = player;
 const meter = new SoundMeter($("meter"));
 const chip = new StatusChip($("chip-text"));
