@@ -20,7 +20,8 @@ from tqdm import tqdm
 from train import WEIGHTS
 
 from musetalk_service.engines.builtin.mouth_stream import MouthNetwork, MouthStream
-from musetalk_service.engines.builtin.mouth_table import APERTURE, BILABIAL, CLASSES, LABIODENTAL, WIDTH
+from musetalk_service.engines.builtin.mouth_measures import APERTURE, WIDTH
+from musetalk_service.engines.builtin.mouth_table import BILABIAL, CLASSES, LABIODENTAL
 from musetalk_service.models.face import Mouth
 
 Array = NDArray[np.float64]

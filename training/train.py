@@ -17,15 +17,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from musetalk_service.engines.builtin import mel
+from musetalk_service.engines.builtin.mouth_measures import APERTURE, WIDTH
 from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEAD_STEPS
-from musetalk_service.engines.builtin.mouth_table import (
-    APERTURE,
-    BILABIAL,
-    CLASSES,
-    LABIODENTAL,
-    TABLE,
-    WIDTH,
-)
+from musetalk_service.engines.builtin.mouth_table import BILABIAL, CLASSES, LABIODENTAL, TABLE
 from musetalk_service.engines.builtin.network import STACK, MouthNetwork
 
 _HERE = Path(__file__).parent

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from musetalk_service import __version__
@@ -36,6 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print a JSON object")
     doctor.set_defaults(run=_doctor)
 
+    mouth = commands.add_parser("mouth", help="say how a mouth moves that speaks a recording, frame by frame")
+    mouth.add_argument("file", type=Path, metavar="FILE", help="audio or video of any kind")
+    mouth.add_argument("--out", type=Path, metavar="TRACK", help="write the track: NAME.json, NAME.csv or NAME.npz")
+    mouth.add_argument("--plot", type=Path, metavar="PICTURE", help="draw it: NAME.png")
+    mouth.add_argument("--arkit", action="store_true", help="put ARKit blend shapes into the track, too")
+    mouth.set_defaults(run=_mouth)
+
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.set_defaults(run=_config)
 
@@ -66,6 +74,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from musetalk_service.doctor import main as examine
 
     return examine(as_json=arguments.json)
+
+
+def _mouth(arguments: argparse.Namespace) -> int:
+    from musetalk_service.mouth import main as track
+
+    return track(arguments.file, out=arguments.out, plot=arguments.plot, arkit=arguments.arkit)
 
 
 def _config(_: argparse.Namespace) -> None:

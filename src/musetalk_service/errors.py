@@ -133,3 +133,19 @@ class BusClosedError(Exception):
 
 class ConfigurationError(Exception):
     """A setting is wrong; the message names it and what is allowed."""
+
+
+class MediaFileError(Exception):
+    """A recording cannot be used. The message names the file and what is wrong with it."""
+
+
+class MediaFileMissingError(MediaFileError):
+    """There is no such file, or it may not be read."""
+
+
+class NoAudioTrackError(MediaFileError):
+    """The file is media, but nothing can be heard in it."""
+
+
+class UndecodableMediaError(MediaFileError):
+    """The file is no media that can be decoded, or is damaged."""

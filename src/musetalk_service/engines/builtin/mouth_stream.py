@@ -1,7 +1,7 @@
 """One session's mouth: 16 kHz speech in, the mouth of any instant out, 107.5 ms of look-ahead."""
 
 from collections import deque
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from musetalk_service.engines.builtin.mouth_table import CLASSES, SILENCE, to_mo
 from musetalk_service.engines.builtin.network import STACK, MouthNetwork, load_network
 from musetalk_service.models.face import REST, Mouth
 
-__all__ = ["LOOK_AHEAD_STEPS", "MouthNetwork", "MouthStream", "load_network", "relax"]
+__all__ = ["LOOK_AHEAD_STEPS", "MouthNetwork", "MouthStream", "Sounds", "load_network", "relax"]
 
 LOOK_AHEAD_STEPS = 3
 """Steps of 20 ms that the network waits before it judges a frame."""
@@ -102,6 +102,17 @@ class _State:
             self.first += surplus
 
 
+class Sounds(NamedTuple):
+    """What is heard at one instant: the arguments of `to_mouth`."""
+
+    posteriors: NDArray[np.float32]
+    """Probability of each class, smoothed and with silence setting in gradually, shape (classes,)."""
+    nearby: NDArray[np.float32]
+    """The unsmoothed ones of the frames around, shape (4, classes)."""
+    level: float
+    """Loudness against the voice's own mean, in units of 11 dB."""
+
+
 class MouthStream:
     """The mouth that one stream of speech makes. Not thread-safe.
 
@@ -141,8 +152,13 @@ class MouthStream:
 
         What has not been pushed yet counts as silence, for this answer only.
         """
+        sounds = self.sounds_at(position)
+        return REST if sounds is None else to_mouth(*sounds)
+
+    def sounds_at(self, position: int) -> Sounds | None:
+        """What the mouth at `position` is made of, asked for as `mouth_at` is; None outside the speech."""
         if position < self._origin or position >= self._pushed + _REST_AFTER:
-            return REST
+            return None
         # Frame k is centred on sample 160 k + 80: the instant lies between frames low and low + 1.
         offset = position + LEAD - self._origin - mel.HOP // 2
         low = offset // mel.HOP
@@ -159,7 +175,7 @@ class MouthStream:
         relaxed = state.relaxed[at - 1 : at + 3]
         smooth = (1.0 - weight) * (_KERNEL @ relaxed[:3]) + weight * (_KERNEL @ relaxed[1:])
         level = (1.0 - weight) * float(state.levels[at]) + weight * float(state.levels[at + 1])
-        return to_mouth(smooth.astype(np.float32), state.posteriors[at - 1 : at + 3], level)
+        return Sounds(smooth.astype(np.float32), state.posteriors[at - 1 : at + 3], level)
 
     def reset(self, position: int) -> None:
         """Forget everything queued; the next pushed sample has this position. The voice's level is kept."""

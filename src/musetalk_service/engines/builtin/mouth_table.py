@@ -50,11 +50,6 @@ TABLE: NDArray[np.float32] = np.array(list(_ROWS.values()), dtype=np.float32)
 """Channels of a class held for long, shape (classes, 10), in the order of `Mouth`."""
 TABLE.flags.writeable = False
 
-APERTURE: NDArray[np.float32] = np.array([1, 0, 0, 0, 0.21, 0.20, 0, 0, 0, 0], np.float32)
-"""Inner-lip aperture per channel, in jaw units, as the portrait renderer draws it (before closures)."""
-WIDTH: NDArray[np.float32] = np.array([-0.05, 0.13, -0.26, 0, 0, 0, 0, 0, 0, 0], np.float32)
-"""Change of mouth width per channel, in mouth widths, as the portrait renderer draws it."""
-
 _JAW = Mouth._fields.index("jaw")
 _ROUND = Mouth._fields.index("round")
 _PRESS = Mouth._fields.index("press")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from musetalk_service.engines.builtin.mouth_table import APERTURE, CLASSES, TABLE, to_mouth
+from musetalk_service.engines.builtin.mouth_measures import APERTURE
+from musetalk_service.engines.builtin.mouth_table import CLASSES, TABLE, to_mouth
 from musetalk_service.models.face import REST, Mouth
 
 
