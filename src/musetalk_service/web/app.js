@@ -9,6 +9,7 @@ import { StatusChip } from "./status-chip.js";
 const $ = (id) => document.getElementById(id);
 const SAMPLE = new URL("./sample.wav", import.meta.url);
 const CANNOT_RETRY = ["insecure", "unsupported"];
+const WILL_NOT_HELP = [...CANNOT_RETRY, "auth", "refused"];
 const TAPS = { autoplay: "Tap for sound", "autoplay-video": "Tap to start" };
 
 // A token comes behind the #, which browsers do not send to any server: /#token=...
@@ -23,6 +24,7 @@ const meter = new SoundMeter($("meter"));
 const chip = new StatusChip($("chip-text"));
 const clips = new ClipChoices(player, { idle: $("idle-clip"), speaking: $("speaking-clip") });
 let microphone = null;
+let endCode = null; // of the error that ended the last session
 
 /* What the person sees of the session */
 
@@ -85,6 +87,7 @@ player.addEventListener("error", ({ detail }) => {
   }
   stopMicrophone();
   quiet();
+  endCode = detail.code;
   const held = $("controls").contains(document.activeElement);
   veil(detail, !CANNOT_RETRY.includes(detail.code));
   if (held) $("reconnect").focus(); // its own place is disabled now
@@ -257,7 +260,12 @@ for (const type of ["dragover", "dragleave", "drop"]) {
 
 window.addEventListener("pagehide", () => player.close());
 window.addEventListener("pageshow", ({ persisted }) => persisted && connect());
-window.addEventListener("online", () => player.state === "offline" && connect());
+/** The network is back, or the person is: what ended meanwhile begins again by itself. */
+function revive() {
+  if (player.state === "offline" && !document.hidden && !WILL_NOT_HELP.includes(endCode)) connect();
+}
+window.addEventListener("online", revive);
+document.addEventListener("visibilitychange", revive);
 
 showEndpoints(player);
 connect();

@@ -22,7 +22,8 @@ export class SessionKeeper {
   #readyAt = 0;
   #lostAt = null;
   #timer = 0;
-  #online = () => this.#lostAt !== null && this.#timer !== 0 && this.#retry();
+  // The network is back, or the person is: no reason to wait longer.
+  #hopeful = () => this.#timer !== 0 && !document.hidden && this.#retry();
 
   /**
    * @param {object} options
@@ -49,7 +50,8 @@ export class SessionKeeper {
   /** @returns {Promise<object>} INIT_SUCCESS.data; rejects with `{code, message, ...}`. The first attempt is the only one */
   open() {
     if (this.#over) return Promise.reject(CLOSED);
-    globalThis.addEventListener("online", this.#online);
+    window.addEventListener("online", this.#hopeful);
+    document.addEventListener("visibilitychange", this.#hopeful);
     return new Promise((resolve, reject) => {
       this.#opening = { resolve, reject };
       this.#connect();
@@ -135,6 +137,8 @@ export class SessionKeeper {
     this.#over = true;
     this.#opening = null;
     clearTimeout(this.#timer);
-    globalThis.removeEventListener("online", this.#online);
+    this.#timer = 0;
+    window.removeEventListener("online", this.#hopeful);
+    document.removeEventListener("visibilitychange", this.#hopeful);
   }
 }
