@@ -77,12 +77,19 @@ class MuseTalkClient:
     """One session. Make it with `connect`, which also ends it."""
 
     def __init__(
-        self, target: Target, connection: ClientConnection, started: SessionStarted, *, resume: bool = False
+        self,
+        target: Target,
+        connection: ClientConnection,
+        started: SessionStarted,
+        *,
+        resume: bool = False,
+        stall_timeout: float = 5.0,
     ) -> None:
         self._target = target
         self._connection = connection
         self._started = started
-        self._resume = resume
+        self._resume = resume and started.resume_token is not None
+        self._stall_timeout = stall_timeout if self._resume else None
         self._receiving = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._sent = SentAudio()
@@ -121,6 +128,7 @@ class MuseTalkClient:
         frames: FrameForm = "binary",
         events: bool = False,
         resume: bool = False,
+        stall_timeout: float = 5.0,
         ssl: tls.SSLContext | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float = 15.0,
@@ -138,6 +146,7 @@ class MuseTalkClient:
             resume: whether to reconnect by itself when the connection breaks, within the time that the server
                 waits for it; audio that had not arrived is sent again, and a `SessionStarted` whose `resumed` is
                 true says when it happened.
+            stall_timeout: with `resume`, seconds without any message after which the connection counts as lost.
             ssl: how to check the server of a "wss" address; the system's certificates when absent.
             options: more INIT data.
             timeout: seconds for the handshake, and as many for INIT_SUCCESS.
@@ -152,7 +161,7 @@ class MuseTalkClient:
             video["max_kbps"] = max_kbps
         data = target.init_data() | {"video_config": video, "frames": frames, "events": events}
         connection, started = await open_session(target, data | dict(options or {}), session_id)
-        client = cls(target, connection, started, resume=resume)
+        client = cls(target, connection, started, resume=resume, stall_timeout=stall_timeout)
         try:
             yield client
         finally:
@@ -264,7 +273,7 @@ class MuseTalkClient:
     # --- receiving ---
 
     async def _receive(self) -> ServerMessage | None:
-        """The next message; None when the session has ended meanwhile, or was resumed by whoever sends."""
+        """The next message; None when there is none to be had just now, or ever again."""
         # The lock lets `close` read on while another task iterates; who comes second may find the end read.
         async with self._receiving:
             if self._close_ack is not None:
@@ -273,7 +282,11 @@ class MuseTalkClient:
                 return self._inbox.popleft()
             connection = self._connection
             try:
-                raw = await connection.recv()
+                raw = await asyncio.wait_for(connection.recv(), self._stall_timeout)
+            except asyncio.TimeoutError:
+                # A stream of 25 frames a second has stopped: a ping would find out much later.
+                connection.transport.abort()
+                return None
             except ConnectionClosed as lost:
                 await self._reconnect(connection, lost)
                 return None
@@ -348,7 +361,7 @@ class MuseTalkClient:
 
     def _may_resume(self, lost: ConnectionClosed) -> bool:
         broken = lost.rcvd is None or lost.rcvd.code == NO_PONG
-        return self._resume and not self._closing and broken and self._started.resume_token is not None
+        return self._resume and not self._closing and broken
 
     async def _take_up(self, broken: ClientConnection, lost: ConnectionClosed) -> None:
         async with self._sending:

@@ -177,6 +177,13 @@ async def test_a_session_that_is_gone_ends_with_what_the_server_said(server: Fra
     assert server.tokens == [None, "token 1"]
 
 
+async def test_a_stream_that_stops_is_a_lost_connection(server: FragileServer) -> None:
+    async with MuseTalkClient.connect(server.url, "alice", resume=True, stall_timeout=0.1) as client:
+        message = await asyncio.wait_for(anext(aiter(client)), 10)
+        assert isinstance(message, SessionStarted) and message.resumed
+    assert server.tokens[:2] == [None, "token 1"]
+
+
 async def test_without_being_asked_it_does_not_resume(server: FragileServer) -> None:
     server.break_after = [0]
     async with MuseTalkClient.connect(server.url, "alice") as client:
