@@ -134,7 +134,7 @@ def main() -> None:
                 results[name] = PARTS[name](Path(cache), arguments)
     print(report.as_markdown(results))
     about = results["conditions"]
-    name = f"{about['date'][:10]}-{report.host_kind(about)}"
+    name = "-".join([about["date"][:10], report.host_kind(about), *(arguments.only or ())])
     folders = [_HERE.parent / "out" / "bench"] + ([_HERE / "results"] if arguments.save else [])
     for folder in folders:
         print("written:", *report.save(results, folder, name))
