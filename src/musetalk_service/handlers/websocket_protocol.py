@@ -15,11 +15,15 @@ from websockets.http11 import Request
 
 _UNSENT_BYTES = 16_384
 """Bytes the kernel keeps unsent, and as many in the transport: about four frames."""
+_ABORT_AFTER_S = 3.0
+"""A closed transport waits for its unsent bytes; behind a peer that takes none, it would for ever."""
 _STATE_KEY = "live_websocket"
 
 
 class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol, with small buffers and a way for the application to wait for room."""
+
+    _abort_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -35,6 +39,26 @@ class LiveWebSocketProtocol(WebSocketsSansIOProtocol):
         # The scope is made from app_state, one connection a protocol object.
         self.app_state = {**self.app_state, _STATE_KEY: self}
         super().handle_connect(event)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()  # nobody has answered a ping: nobody will take what is unsent
+
+    def eof_received(self) -> None:
+        self._abort_later()  # half closed: what is queued may still go out, but not for long
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self._abort_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        super().connection_lost(exc)
+
+    def _abort_later(self) -> None:
+        if self._abort_timer is None and not self.disconnected:
+            self._abort_timer = self.loop.call_later(_ABORT_AFTER_S, self.transport.abort)
 
     def send_now(self, message: str | bytes) -> bool:
         """Write a message without waiting; False, and nothing written, where there is no room or no peer."""
