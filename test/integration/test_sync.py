@@ -1,9 +1,11 @@
-"""Sound and picture stay together for an hour: labels, timestamps and what the engine is asked to draw."""
+"""Sound and picture are together, and stay so for an hour: pixels, labels, and what the engine is asked to draw."""
 
 import asyncio
 import base64
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -145,3 +147,15 @@ async def test_pauses_between_utterances_do_not_add_up(cache_dir: Path, pause_fr
             frame_ms[0] + (period_ms - 1000) * np.arange(utterances)[:, None], (utterances, FRAMES_PER_S)
         ),
     )
+
+
+@pytest.mark.slow
+def test_the_lips_of_a_real_stream_move_with_the_sound(live_server: str) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / "bench" / "lipsync.py"), "--server", live_server, "--json"]
+    command += ["--audio", str(root / "fixtures" / "speech_like_2s.wav"), "--repeats", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    engine = json.loads(done.stdout)["engine"]
+    assert engine["utterances"] == 3 and engine["correlation"] > 0.8
+    assert -40 <= engine["low_ms"] <= engine["high_ms"] <= 40
