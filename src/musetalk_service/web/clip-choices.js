@@ -39,7 +39,7 @@ export class ClipChoices {
     for (const [kind, list] of Object.entries(this.#lists)) {
       const names = available.filter((name) => name.startsWith(`${kind}_`));
       const chosen = names.includes(list.value) ? list.value : names[0];
-      list.replaceChildren(...names.map((name) => new Option(MANNERS[name] ?? `No. ${Number(name.split("_")[1]) + 1}`, name)));
+      list.replaceChildren(...names.map((name) => new Option(MANNERS[name] ?? numbered(name), name)));
       list.value = chosen;
       list.disabled = names.length < 2;
     }
@@ -60,4 +60,9 @@ export class ClipChoices {
     // Another way to wait is for now; another way to speak waits for the next words.
     if (kind === "idle" || this.#base === "speaking") this.apply(kind);
   }
+}
+
+/** @param {string} clip for example idle_2 @returns {string} */
+function numbered(clip) {
+  return `No. ${Number(clip.split("_")[1]) + 1}`;
 }

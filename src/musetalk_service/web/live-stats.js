@@ -82,7 +82,8 @@ export class LiveStats {
     if (heardMs === null) return;
     const skew = heardMs - audioMs;
     this.avSkewMs = skew;
-    this.avSkewMeanMs = this.avSkewMeanMs === null ? skew : this.avSkewMeanMs + SKEW_MEMORY * (skew - this.avSkewMeanMs);
+    const mean = this.avSkewMeanMs ?? skew;
+    this.avSkewMeanMs = mean + SKEW_MEMORY * (skew - mean);
     if (Math.abs(skew) > Math.abs(this.avSkewMaxMs)) this.avSkewMaxMs = skew;
   }
 

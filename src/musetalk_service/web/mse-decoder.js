@@ -182,13 +182,15 @@ export class MseDecoder {
 
   /** Hands on each picture that the element shows. */
   #watch(video) {
-    const look = (_, { mediaTime } = { mediaTime: video.currentTime }) => {
+    const exact = "requestVideoFrameCallback" in video; // else the element's clock is a good guess
+    const next = () => (exact ? video.requestVideoFrameCallback(look) : requestAnimationFrame(look));
+    const look = (_, shown) => {
       if (video !== this.#video) return;
       next();
-      if (video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) this.#shown(video, Math.floor(mediaTime / FRAME_S + 0.1));
+      if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+      const time = shown?.mediaTime ?? video.currentTime;
+      this.#shown(video, Math.floor(time / FRAME_S + 0.1));
     };
-    // Only the first of the two says which frame it is; the time is a good guess.
-    const next = () => (video.requestVideoFrameCallback ? video.requestVideoFrameCallback(look) : requestAnimationFrame((now) => look(now)));
     next();
   }
 

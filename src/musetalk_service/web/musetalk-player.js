@@ -74,7 +74,7 @@ export class MuseTalkPlayer extends EventTarget {
    * @param {object} [options]
    * @param {string} [options.server] http(s) or ws(s) base address; default: where this script came from
    * @param {string} [options.userId] whose avatar; default: a random name, which gets the default avatar
-   * @param {string|(() => string|Promise<string>)} [options.authToken] JWT, or what gives a fresh one for each connection
+   * @param {string|(() => string|Promise<string>)} [options.authToken] JWT, or what gives a fresh one each time
    * @param {"subprotocol"|"init"} [options.authBy] how the token travels; default: subprotocol, at the handshake
    * @param {boolean} [options.binary] binary frames, a quarter less traffic; default true
    * @param {boolean} [options.events] ask for the server's events; default true
@@ -336,7 +336,8 @@ export class MuseTalkPlayer extends EventTarget {
 
   #decoderLost(error) {
     this.stats.decoderRestarts += 1;
-    this.#fail({ code: "decoder", message: `The video stuttered: ${error.message}.`, hint: DECODER_HINT, fatal: false });
+    const message = `The video stuttered: ${error.message}.`;
+    this.#fail({ code: "decoder", message, hint: DECODER_HINT, fatal: false });
   }
 
   #drawn(frame, skipped) {

@@ -6,9 +6,18 @@
 
 const CLOSE_CODES = {
   1001: { code: "shutdown", message: "The server is shutting down.", hint: "Reconnect in a moment.", passing: true },
-  1008: { code: "refused", message: "The server refused this connection.", hint: "Check the user name and the access rights." },
+  1008: {
+    code: "refused",
+    message: "The server refused this connection.",
+    hint: "Check the user name and the access rights.",
+  },
   1009: { code: "refused", message: "A message was too large for the server.", hint: "Send audio in 40 ms chunks." },
-  1013: { code: "full", message: "The server is full.", hint: "All places are taken at the moment. Try again in a minute.", passing: true },
+  1013: {
+    code: "full",
+    message: "The server is full.",
+    hint: "All places are taken at the moment. Try again in a minute.",
+    passing: true,
+  },
   4401: { code: "auth", message: "Signing in failed.", hint: "The access token is missing, wrong or expired." },
 };
 
@@ -55,10 +64,11 @@ export async function connectError({ code, reason }, address, refusal = null) {
   }
   if (health.sessions_active >= health.max_sessions) return { ...CLOSE_CODES[1013], fatal: true };
   if (health.status !== "ok") {
-    return { code: "busy", message: `The server is ${health.status}.`, hint: "Reconnect in a moment.", fatal: true, passing: true };
+    const message = `The server is ${health.status}.`;
+    return { code: "busy", message, hint: "Reconnect in a moment.", fatal: true, passing: true };
   }
   const message = "The server refused the stream.";
-  const hint = "It may be full, have no avatar for this user, or not accept this page's address. Try again in a minute.";
+  const hint = "It may be full, know no avatar for this user, or not accept this page's address. Try again later.";
   return { code: "refused", message, hint, fatal: true, passing: true };
 }
 

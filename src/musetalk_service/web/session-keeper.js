@@ -47,7 +47,10 @@ export class SessionKeeper {
     return this.#socket?.bufferedAmount ?? 0;
   }
 
-  /** @returns {Promise<object>} INIT_SUCCESS.data; rejects with `{code, message, ...}`. The first attempt is the only one */
+  /**
+   * Only a connection that is lost later is tried again.
+   * @returns {Promise<object>} INIT_SUCCESS.data; rejects with `{code, message, ...}`
+   */
   open() {
     if (this.#over) return Promise.reject(CLOSED);
     window.addEventListener("online", this.#hopeful);

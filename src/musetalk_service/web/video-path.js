@@ -30,7 +30,10 @@ export class VideoPath {
     });
   }
 
-  /** @param {Function} Decoder class @param {{codec: ?string, width: ?number, height: ?number}} info INIT_SUCCESS.data */
+  /**
+   * @param {Function} Decoder class
+   * @param {{codec: ?string, width: ?number, height: ?number}} info INIT_SUCCESS.data
+   */
   begin(Decoder, { codec = "avc1.42C01F", width = 512, height = 512 }) {
     this.end();
     if (this.#canvas.width !== width) this.#canvas.width = width; // even the same one would clear it
