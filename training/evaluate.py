@@ -2,15 +2,12 @@
 
     python training/evaluate.py [FOLDER]
 
-FOLDER holds NAME.wav (16 kHz mono) and NAME.npz with arrays t (s), aperture and width; names that start with
-"grid_" are studio recordings, the others come from the web. Everything runs through `MouthStream`.
+FOLDER is one for `musetalk-service bench lips`. Everything runs through `MouthStream`; openings are in jaw units.
 """
 
 import argparse
 import itertools
-import wave
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import sounds
@@ -19,88 +16,20 @@ from synthesise import Speaker
 from tqdm import tqdm
 from train import WEIGHTS
 
-from musetalk_service.engines.builtin.mouth_stream import MouthNetwork, MouthStream
-from musetalk_service.engines.builtin.mouth_measures import APERTURE, WIDTH
+from musetalk_service.engines.builtin.mouth_stream import MouthNetwork
 from musetalk_service.engines.builtin.mouth_table import BILABIAL, CLASSES, LABIODENTAL
+from musetalk_service.engines.builtin.mouth_track import MouthTrack, track_mouth
+from musetalk_service.lip_bench import main as compare_with_lips
 from musetalk_service.models.face import Mouth
 
-Array = NDArray[np.float64]
-_LAGS = range(-6, 7)  # of 20 ms
 _FRAME = 640
 _PRESS, _TUCK = Mouth._fields.index("press"), Mouth._fields.index("tuck")
 _VOWELS = CLASSES.index("aa"), CLASSES.index("oe")
 
 
-def mouths(network: MouthNetwork, pcm: NDArray[np.int16], every: int) -> Array:
-    """Channels (n, 10) at every `every` samples."""
-    stream = MouthStream(network)
-    stream.push(pcm)
-    return np.array([stream.mouth_at(position) for position in range(0, pcm.size, every)], np.float64)
-
-
-def aperture(channels: Array) -> Array:
-    """Inner-lip opening in jaw units, as the portrait renderer draws it."""
-    return np.asarray((channels @ APERTURE) * (1 - channels[:, _PRESS]) * (1 - channels[:, _TUCK]))
-
-
-def _correlation(ours: Array, real: Array) -> float:
-    return float(np.corrcoef(ours, real)[0, 1]) if np.std(ours) > 1e-9 else 0.0
-
-
-class Score(NamedTuple):
-    """Agreement of one measure in one clip."""
-
-    zero: float
-    best: float
-    lag: int
-    """Milliseconds by which ours is late at its best."""
-
-
-def score(ours: Array, times: Array, real: Array) -> Score:
-    """Compare a 50 Hz track with one measured at `times`."""
-    grid = np.arange(len(ours)) * 0.02
-    values = [_correlation(np.interp(times + 0.02 * lag, grid, ours), real) for lag in _LAGS]
-    best = int(np.argmax(values))
-    return Score(values[len(_LAGS) // 2], values[best], 20 * _LAGS[best])
-
-
-def real_lips(network: MouthNetwork, folder: Path) -> None:
-    """Print the agreement with measured lips, per clip and weighted by duration."""
-    rows: dict[str, list[tuple[float, Score, Score, Score]]] = {"studio": [], "web": []}
-    columns = f"{'clip':16}{'aperture r':>11}{'best':>6}{'lag':>5}  {'width r':>8}{'best':>6}{'lag':>5}"
-    print(f"{columns}  {'loudness':>8}{'best':>6}")
-    for path in sorted(folder.glob("*.wav")):
-        with wave.open(str(path)) as file:
-            pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        lips = np.load(path.with_suffix(".npz"), allow_pickle=False)
-        inside = lips["t"] < pcm.size / sounds.RATE
-        times = lips["t"][inside]
-        channels = mouths(network, pcm, 320)
-        power = np.convolve((pcm / 32768.0) ** 2, np.ones(640) / 640, "same")[::320]
-        measured = (
-            score(aperture(channels), times, lips["aperture"][inside]),
-            score(channels @ WIDTH, times, lips["width"][inside]),
-            score(10 * np.log10(power + 1e-6), times, lips["aperture"][inside]),
-        )
-        rows["studio" if path.stem.startswith("grid_") else "web"].append((float(times[-1]), *measured))
-        _print_row(path.stem, measured)
-    for name, clips in rows.items():
-        if clips:
-            weights = np.array([clip[0] for clip in clips])
-            means = []
-            for column in (1, 2, 3):
-                values = np.array([clip[column] for clip in clips], np.float64)
-                mean = weights @ values / weights.sum()
-                means.append(Score(mean[0], mean[1], round(float(np.median(values[:, 2])))))
-            _print_row(f"= {name}", tuple(means))
-
-
-def _print_row(name: str, scores: tuple[Score, ...]) -> None:
-    ours, width, loudness = scores
-    print(
-        f"{name:16}{ours.zero:11.2f}{ours.best:6.2f}{ours.lag:5d}  {width.zero:8.2f}{width.best:6.2f}{width.lag:5d}"
-        f"  {loudness.zero:8.2f}{loudness.best:6.2f}"
-    )
+def track(network: MouthNetwork, wave: NDArray[np.floating]) -> MouthTrack:
+    """The mouth of a wave (n,) in -1..1, one for each video frame."""
+    return track_mouth((np.clip(wave, -1, 1) * 32767).astype(np.int16), _FRAME, network)
 
 
 def _runs(label: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
@@ -115,8 +44,8 @@ def held_out_speech(network: MouthNetwork, clips: int, seed: int) -> None:
     closed, tucked, shut_vowels, openings, changes = [], [], [], [], []
     for _ in tqdm(range(clips), desc="held-out speech", unit="clip", leave=False):
         speech, label = speaker.speech()
-        channels = mouths(network, (np.clip(speech, -1, 1) * 32767).astype(np.int16), _FRAME)
-        opening = aperture(channels)
+        mouths = track(network, speech)
+        channels, opening = mouths.channels, mouths.opening
         shut = (channels[:, _PRESS] > 0.8) & (opening < 0.05)
         changes.append(np.abs(np.diff(opening)).mean())
         for name, start, stop in _runs(label):
@@ -134,11 +63,11 @@ def held_out_speech(network: MouthNetwork, clips: int, seed: int) -> None:
     print(f"p, b, m closed for a frame   {np.mean(closed):.1%} of {len(closed)}")
     print(f"f, v with lip on teeth       {np.mean(tucked):.1%} of {len(tucked)}")
     print(f"vowels wrongly closed        {np.mean(shut_vowels):.1%} of {len(shut_vowels)}")
-    print(f"mean aperture of vowels      {np.mean(openings):.2f}, change per frame {np.mean(changes):.3f}")
+    print(f"mean opening of vowels       {np.mean(openings):.2f}, change per frame {np.mean(changes):.3f}")
 
 
 def quiet_sounds(network: MouthNetwork) -> None:
-    """Print the mean and the largest aperture on sounds that are not speech, alone and after speech."""
+    """Print the mean and the largest opening on sounds that are not speech, alone and after speech."""
     rng = np.random.default_rng(7)
     size = 6 * sounds.RATE
     time = np.arange(size) / sounds.RATE
@@ -156,9 +85,8 @@ def quiet_sounds(network: MouthNetwork) -> None:
     }
     speech = Speaker(5, 1.0, held_out=True).speech()[0]
     for name, wave_ in waves.items():
-        alone = aperture(mouths(network, (np.clip(wave_, -1, 1) * 32767).astype(np.int16), _FRAME))
-        joined = np.clip(np.concatenate((speech, wave_)), -1, 1)
-        after = aperture(mouths(network, (joined * 32767).astype(np.int16), _FRAME))[-len(alone) + 5 :]
+        alone = track(network, wave_).opening
+        after = track(network, np.concatenate((speech, wave_))).opening[-len(alone) + 5 :]
         figures = f"mean {alone.mean():.3f} max {alone.max():.2f}"
         print(f"{name:18} {figures}   after speech {after.mean():.3f} {after.max():.2f}")
 
@@ -173,7 +101,7 @@ def main() -> None:
     with np.load(options.weights, allow_pickle=False) as weights:
         network = MouthNetwork(weights)
     if options.folder is not None:
-        real_lips(network, options.folder)
+        compare_with_lips(options.folder, as_json=False, network=network)
     held_out_speech(network, options.clips, options.seed)
     quiet_sounds(network)
 

@@ -14,6 +14,8 @@ import soxr
 from numpy.typing import NDArray
 from sounds import RATE, Wave
 
+from musetalk_service.lip_bench.arpabet import arpabet_classes, shares
+
 _AUDIO_SYNCHRONOUS, _PHONEME_EVENTS, _PHONEME_IPA = 2, 1, 2
 _EVENT_END, _EVENT_PHONEME = 0, 7
 _UTF8, _RATE_PARAMETER, _PITCH_PARAMETER, _RANGE_PARAMETER = 1, 1, 3, 4
@@ -61,7 +63,7 @@ def _divide(starts: list[tuple[float, list[str]]], end: float) -> list[Segment]:
     for index, (start, names) in enumerate(starts):
         stop = starts[index + 1][0] if index + 1 < len(starts) else end
         position = start
-        for name, share in zip(names, phones.shares(names), strict=True):
+        for name, share in zip(names, shares(names), strict=True):
             position += share * (stop - start)
             segments.append(Segment(name, position))
     return segments
@@ -139,7 +141,7 @@ def flite(text: str, voice: str, stretch: float, pitch: float, speed: float) -> 
         if float(end) < begin:
             # A text of several sentences is several utterances, with times from 0 in each.
             raise ValueError("flite takes one sentence at a time")
-        starts.append((begin, phones.flite_classes(phone)))
+        starts.append((begin, arpabet_classes(phone)))
         begin = float(end)
     if not starts:
         return Utterance(np.zeros(0, np.float32), [])

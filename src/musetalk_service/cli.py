@@ -44,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     mouth.add_argument("--arkit", action="store_true", help="put ARKit blend shapes into the track, too")
     mouth.set_defaults(run=_mouth)
 
+    bench = commands.add_parser("bench", help="measure the built-in engine")
+    subjects = bench.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    lips = subjects.add_parser("lips", help="compare the mouth with lips that were measured")
+    lips.add_argument("folder", type=Path, metavar="DIR", help="NAME.wav with NAME.npz: arrays t, aperture, width")
+    lips.add_argument("--json", action="store_true", help="print a JSON object")
+    lips.set_defaults(run=_bench_lips)
+
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.set_defaults(run=_config)
 
@@ -80,6 +87,12 @@ def _mouth(arguments: argparse.Namespace) -> int:
     from musetalk_service.mouth import main as track
 
     return track(arguments.file, out=arguments.out, plot=arguments.plot, arkit=arguments.arkit)
+
+
+def _bench_lips(arguments: argparse.Namespace) -> int:
+    from musetalk_service.lip_bench import main as compare
+
+    return compare(arguments.folder, as_json=arguments.json)
 
 
 def _config(_: argparse.Namespace) -> None:
