@@ -11,24 +11,61 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from soak_abrupt import abrupt
 from soak_fuzz import fuzz
+from soak_slow import flood, silent, slow
 from soak_state import Finding, SoakServer
+from soak_voices import voices
 
+_PING_S, _PONG_S, _GRACE_S = 1, 2, 1
+_SLACK_S = 1.5
+"""The janitor looks once a second, and machines have hiccups."""
+FOUND_WITHIN_S = _PING_S + _PONG_S + _GRACE_S + _SLACK_S
 # What is to be found out here is not how fast a client is refused.
-_SETTINGS = {
+SETTINGS = {
     "rate_user_messages_per_s": 0,
     "rate_user_bytes_per_s": 0,
     "rate_address_handshakes_per_min": 0,
-    "resume_grace_s": 1,
+    "resume_grace_s": _GRACE_S,
     "log_level": "warning",
 }
+SHORT_PINGS = {"ping_interval_s": _PING_S, "ping_timeout_s": _PONG_S}
+"""Where silence is to be found out; elsewhere a loaded client may be slow to answer."""
+_LONG_PINGS = {"ping_interval_s": 20, "ping_timeout_s": 20}
 
 
 def _fuzz(server: SoakServer, arguments: argparse.Namespace) -> Finding:
     return fuzz(server, arguments.seed, arguments.messages, arguments.tolerance)
 
 
-PARTS: dict[str, Callable[[SoakServer, argparse.Namespace], Finding]] = {"fuzz": _fuzz}
+def _abrupt(server: SoakServer, arguments: argparse.Namespace) -> Finding:
+    return abrupt(server, arguments.seed, arguments.connections, arguments.tolerance)
+
+
+def _voices(server: SoakServer, arguments: argparse.Namespace) -> Finding:
+    return voices(server, arguments.sessions)
+
+
+def _slow(server: SoakServer, arguments: argparse.Namespace) -> Finding:
+    return slow(server, arguments.seconds, arguments.tolerance)
+
+
+def _silent(server: SoakServer, _: argparse.Namespace) -> Finding:
+    return silent(server, FOUND_WITHIN_S)
+
+
+def _flood(server: SoakServer, _: argparse.Namespace) -> Finding:
+    return flood(server)
+
+
+PARTS: dict[str, Callable[[SoakServer, argparse.Namespace], Finding]] = {
+    "fuzz": _fuzz,
+    "abrupt": _abrupt,
+    "voices": _voices,
+    "slow": _slow,
+    "silent": _silent,
+    "flood": _flood,
+}
 
 
 def report(finding: Finding) -> str:
@@ -53,7 +90,8 @@ def main() -> None:
     failed = False
     with tempfile.TemporaryDirectory(prefix="soak-cache-") as empty:
         for name in arguments.only:
-            with SoakServer(arguments.cache or Path(empty), _SETTINGS) as server:
+            settings = SETTINGS | (SHORT_PINGS if name == "silent" else _LONG_PINGS)
+            with SoakServer(arguments.cache or Path(empty), settings) as server:
                 server.wait_until_quiet()
                 finding = PARTS[name](server, arguments)
                 finding.check(not server.errors, f"the log has {len(server.errors)} errors: {server.errors[:3]}")

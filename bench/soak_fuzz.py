@@ -304,11 +304,11 @@ async def _run(port: int, seed: int, count: int, name: str, finding: Finding) ->
 
 
 def fuzz(server: Server, seed: int, count: int, tolerance: float) -> Finding:
-    """A warm-up round of a tenth, then ``count`` messages beside a watcher."""
+    """A warm-up round of a fifth, then ``count`` messages beside a watcher."""
     finding = Finding(
         f"fuzz: {count} messages, {count // _BROKEN_EVERY} breaches of the WebSocket protocol, seed {seed}"
     )
-    asyncio.run(_run(server.port, seed, max(count // 10, 200), "warm-up", finding))
+    asyncio.run(_run(server.port, seed, max(count // 5, 200), "warm-up", finding))
     before = rest(server)
     with watched(server.port, finding):
         codes = asyncio.run(_run(server.port, seed, count, "fuzz", finding))

@@ -80,9 +80,9 @@ def speech(session_id: str | None, pcm: bytes) -> bytes:
 class Parser:
     """Bytes to the handshake's status line, then to (opcode, payload)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, upgraded: bool = False) -> None:
         self._buffer = bytearray()
-        self.status: int | None = None
+        self.status: int | None = 101 if upgraded else None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Servers neither mask nor, here, fragment."""

@@ -17,6 +17,9 @@ from server_process import Server
 _MIB = 1 << 20
 _EMPTY_SECONDS = 60.0
 _BAR = 40
+_NOISE = 0.005
+_STALL_MS = 40
+"""A machine that wakes an idle process so late is not to be trusted with single frames."""
 
 
 class SoakServer(Server):
@@ -148,7 +151,10 @@ def watched(port: int, finding: Finding, *, speaking: bool = False) -> Iterator[
         f"{seen['frames']} frames in {seen['seconds']:.0f} s, {seen['holes']} missing, "
         f"late p50 {seen['late_p50_ms']:.1f}, p99 {seen['late_p99_ms']:.1f}, max {seen['late_max_ms']:.0f} ms"
     )
-    finding.check(not seen["holes"], f"the watcher misses {seen['holes']} frames")
+    finding.figures["the watcher's own process was woken late by at most"] = f"{seen['stall_max_ms']:.0f} ms"
+    # The front leaves frames out when it has not run for 200 ms: on a shared machine that may be anybody's doing.
+    allowed = _NOISE * seen["frames"] if seen["stall_max_ms"] > _STALL_MS else 0
+    finding.check(seen["holes"] <= allowed, f"the watcher misses {seen['holes']} frames")
     for problem in seen["problems"]:
         finding.problems.append(f"watcher: {problem}")
 

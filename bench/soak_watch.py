@@ -39,15 +39,26 @@ async def speak_on(peer: Peer) -> None:
         peer.send(speech(None, chunks[index % len(chunks)]))
 
 
+async def feel_machine(stalls: list[float]) -> None:
+    """How late a process that has nothing to do is woken: what the machine does to everybody."""
+    while True:
+        due = time.monotonic() + 0.01
+        await asyncio.sleep(0.01)
+        stalls.append((time.monotonic() - due) * 1000)
+
+
 async def watch(port: int, speaking: bool) -> dict[str, object]:
     loop = asyncio.get_running_loop()
     peer = await Watcher.connect(port, "watcher")
     assert isinstance(peer, Watcher)
     await peer.init()
+    stalls: list[float] = []
+    machine = asyncio.create_task(feel_machine(stalls))
     talk = asyncio.create_task(speak_on(peer)) if speaking else None
     await asyncio.sleep(0.5)
     print("READY", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
+    machine.cancel()
     if talk is not None:
         talk.cancel()
     problems = list(peer.faults)
@@ -66,6 +77,7 @@ async def watch(port: int, speaking: bool) -> dict[str, object]:
         "frames": len(stamps),
         "seconds": len(stamps) / 25,
         "holes": peer.holes,
+        "stall_max_ms": max(stalls),
         "late_p50_ms": float(p50),
         "late_p99_ms": float(p99),
         "late_max_ms": float(late.max()),
