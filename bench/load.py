@@ -164,6 +164,7 @@ def cost(before: Usage, after: Usage, sessions: int, speaking: int) -> dict[str,
         "front_rss_mib": after.front_rss / _MIB,
         "host_rss_mib": [rss / _MIB for rss in after.hosts_rss],
         "frames": frames,
+        "rendered": round(_grown(before, after, 'avatar_stage_seconds_count{stage="render"}')),
         "failovers": round(
             sum(after.metrics[n] - before.metrics.get(n, 0.0) for n in after.metrics if _is_failover(n))
         ),

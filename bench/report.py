@@ -150,7 +150,7 @@ def _startup(startup: Mapping[str, float]) -> str:
 
 def _forms(forms: Sequence[Mapping[str, Any]]) -> str:
     heads = ["form", "peak kbit/s", "idle kbit/s", "GB/h", "front %core each", "sessions per core"]
-    heads += ["speaking kbit/s", "GB/h", "front %core each", "hosts %core each", "sessions per core"]
+    heads += ["speaking kbit/s", "GB/h", "front %core each", "hosts %core each", "sessions per core", "rendered %"]
     rows = []
     for form in forms:
         row = [form["form"], form["peak_kbps"]]
@@ -161,7 +161,8 @@ def _forms(forms: Sequence[Mapping[str, Any]]) -> str:
             row += [f"{rate:.0f}", f"{rate * 3600 / 8 / 1e6:.3f}", f"{front:.3f}"]
             row += [] if hosts is None else [f"{hosts:.1f}"]
             row.append(f"{100 / (front + (hosts or 0.0)):.1f}")
-        rows.append(row)
+        wanted = 25 * run["seconds"] * run["speaking_sessions"]
+        rows.append([*row, f"{100 * run['rendered'] / wanted:.0f}"])
     return "### Forms\n\n" + _table(heads, rows)
 
 
