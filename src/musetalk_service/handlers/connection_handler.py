@@ -107,9 +107,11 @@ class ConnectionHandler:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if live.detached_at is None:
-                self._sessions.release(live)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:  # also when this very wait is cancelled
+                if live.detached_at is None:
+                    self._sessions.release(live)
             log.info("connection closed", extra={"session_id": live.protocol.session_id})
 
     def _admit(self, socket: WebSocket, user_id: str) -> LiveSession:
