@@ -16,18 +16,19 @@ from musetalk_service.models.media import SAMPLE_RATE
 Pcm = NDArray[np.int16]
 
 _MICROSECONDS = 1_000_000  # of container.start_time
-_EARLIEST = 0.001  # a shorter shift than a millisecond is rounding
+_SHORTEST_GAP, _LONGEST_GAP = 0.01, 600.0  # seconds; less is rounding, more is a clock that jumped
 
 
 def read_audio_file(path: Path) -> Pcm:
     """Decode the first audio track, mixed down to mono, at 16 kHz; shape (n,).
 
-    Sample 0 is the file's start: where sound begins after the picture, silence is put before it.
+    Sample 0 is the file's start: where sound begins after the picture, silence is put before it, and so it is in the
+    place of damaged or missing packets where the container keeps times (an MP3 file does not).
 
     Raises:
         MediaFileMissingError: not there, a folder, or not readable.
         NoAudioTrackError: no audio track, or an empty one.
-        UndecodableMediaError: not media, of an unknown codec, or damaged.
+        UndecodableMediaError: not media, of an unknown codec, or damaged throughout.
     """
     if not path.exists():
         raise MediaFileMissingError(f"{path}: there is no such file")
@@ -59,30 +60,50 @@ def _read(container: InputContainer, path: Path) -> Pcm:
 
 def _resampled(container: InputContainer) -> Iterator[Pcm]:
     """The pieces (n,) at 16 kHz, resampled as the service resamples chunks of another rate."""
-    mixer: av.AudioResampler | None = None
     resampler: soxr.ResampleStream | None = None
-    for frame in container.decode(audio=0):
-        if mixer is None:
-            rate = frame.sample_rate
-            mixer = av.AudioResampler("s16", "mono", rate)
-            if rate != SAMPLE_RATE:
-                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="int16")
-            yield _silence_before(frame, container)
-        for piece in mixer.resample(frame):
-            yield _convert(piece, resampler)
-    if mixer is not None:
-        for piece in mixer.resample(None):
-            yield _convert(piece, resampler)
+    for piece, rate in _mixed(container):
+        if rate == SAMPLE_RATE:
+            yield piece
+            continue
+        if resampler is None:
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="int16")
+        yield np.asarray(resampler.resample_chunk(piece), np.int16)
     if resampler is not None:
         yield np.asarray(resampler.resample_chunk(np.zeros(0, np.int16), last=True), np.int16)
 
 
-def _silence_before(frame: AudioFrame, container: InputContainer) -> Pcm:
+def _mixed(container: InputContainer) -> Iterator[tuple[Pcm, int]]:
+    """Mono pieces (n,) and their rate, which is one and the same; silence where the file's times leave a gap."""
     start = (container.start_time or 0) / _MICROSECONDS
-    late = 0.0 if frame.time is None else frame.time - start
-    return np.zeros(round(late * SAMPLE_RATE) if late > _EARLIEST else 0, np.int16)
+    mixer: av.AudioResampler | None = None
+    rate = written = 0
+    for frame in _frames(container):
+        if mixer is None:
+            rate = frame.sample_rate
+            mixer = av.AudioResampler("s16", "mono", rate)
+        missing = 0.0 if frame.time is None else frame.time - start - written / rate
+        if _SHORTEST_GAP < missing < _LONGEST_GAP:
+            silence = np.zeros(round(missing * rate), np.int16)
+            written += silence.size
+            yield silence, rate
+        for piece in mixer.resample(frame):
+            written += piece.samples
+            yield np.asarray(piece.to_ndarray()[0], np.int16), rate
 
 
-def _convert(frame: AudioFrame, resampler: soxr.ResampleStream | None) -> Pcm:
-    pcm = np.asarray(frame.to_ndarray()[0], np.int16)
-    return pcm if resampler is None else np.asarray(resampler.resample_chunk(pcm), np.int16)
+def _frames(container: InputContainer) -> Iterator[AudioFrame]:
+    """What can be decoded; damaged packets are left out, unless all are."""
+    stream = container.streams.audio[0]
+    decoded, damage = False, None
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError as error:
+            damage = error
+            continue
+        for frame in frames:
+            assert isinstance(frame, AudioFrame)
+            decoded = True
+            yield frame
+    if damage is not None and not decoded:
+        raise damage

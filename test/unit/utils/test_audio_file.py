@@ -93,3 +93,29 @@ def test_what_is_no_media(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_text("These are words. " * 100)
     with pytest.raises(UndecodableMediaError, match="cannot be decoded"):
         read_audio_file(tmp_path / "a.mp3")
+
+
+def test_what_is_missing_is_silence_and_the_rest_keeps_its_place(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        audio = container.add_stream("pcm_s16le", 48_000, layout="mono")
+        for start in (0, 96_000):
+            frame = av.AudioFrame.from_ndarray(tone(48_000)[None], format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), start
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    pcm = read_audio_file(tmp_path / "a.mkv")
+    assert abs(pcm.size - 48_000) <= 2
+    loud = [np.abs(pcm[start + 100 : start + 1500]).max() > 1000 for start in range(0, 47_000, 1600)]
+    assert loud == [True] * 10 + [False] * 10 + [True] * 10
+
+
+def test_a_damaged_stretch_does_not_spoil_the_rest(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.mp3", "libmp3lame", 48_000, "mono", tone(48_000, 4.0))
+    whole = read_audio_file(tmp_path / "a.mp3")
+    data = bytearray((tmp_path / "a.mp3").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(1).integers(0, 256, 3000, dtype=np.uint8).tobytes()
+    (tmp_path / "b.mp3").write_bytes(data)
+    pcm = read_audio_file(tmp_path / "b.mp3")
+    assert np.corrcoef(pcm[:24_000], whole[:24_000])[0, 1] > 0.99
+    assert pcm.size > 48_000 and np.abs(pcm[-8000:]).max() > 4000
