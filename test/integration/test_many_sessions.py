@@ -43,11 +43,11 @@ async def test_every_picture_is_its_own_sessions(cache_dir: Path) -> None:
         assert len({client.session_id for client in clients}) == _SESSIONS
         await service.run(0.04)
         for number, client in enumerate(clients):
-            client.speak(tone(_mark(number), 0.2 + 0.04 * (number % 3)))
+            client.speak(tone(_mark(number), 0.12 + 0.04 * (number % 3)))
             client.send("END_OF_SPEECH")
-        await service.run(0.2)
+        await service.run(0.16)
         # One host dies in the middle, and its sessions mix with those of the others.
         service.pool.kill(service.hosts[0])
-        await service.run(0.4)
+        await service.run(0.28)
         for number, client in enumerate(clients):
-            _check(client, _mark(number), 200 + 40 * (number % 3))
+            _check(client, _mark(number), 120 + 40 * (number % 3))
