@@ -116,7 +116,7 @@ def slow(server: Server, seconds: float, tolerance: float) -> Finding:
     limit = min(SLOW_KBPS, kbps / 2)
     finding = Finding(f"slow: a stream of {kbps:.0f} kbit/s read at {limit:.0f} kbit/s for {seconds:.0f} s")
     _session(server.port, "slow", limit, 5.0)  # warm-up
-    rest(server, 2.0)
+    rest(server)
     with watched(server.port, finding), ThreadPoolExecutor(1) as thread:
         session = thread.submit(_session, server.port, "slow", limit, seconds)
         time.sleep(_SETTLE_S)
@@ -197,11 +197,11 @@ def silent(server: Server, limit_s: float, cases: Sequence[tuple[str, bool]] = (
             found = _found_after(server, limit_s)
             finding.figures[what] = "not found" if found is None else f"found after {found:.1f} s"
             finding.check(found is not None, f"{what}: still a session after {limit_s:.0f} s")
-            descriptors = holdings(server).front_fds
+            descriptors = rest(server, before).front_fds
             finding.check(
                 descriptors <= before.front_fds, f"{what}: {descriptors} descriptors, {before.front_fds} before"
             )
-        rest(server, 0.2)
+        rest(server)
     return finding
 
 

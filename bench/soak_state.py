@@ -16,6 +16,8 @@ from server_process import Server
 
 _MIB = 1 << 20
 _EMPTY_SECONDS = 60.0
+_SETTLE_SECONDS = 0.5
+_CLOSING_SECONDS = 15.0
 _BAR = 40
 _NOISE = 0.005
 _STALL_MS = 40
@@ -89,13 +91,19 @@ def active_sessions(port: int) -> int:
         return int(json.loads(response.read())["active"])
 
 
-def rest(server: Server, settle_s: float = 1.0) -> Holdings:
-    """When no session is left (those that wait to be resumed included), or a minute is over."""
+def rest(server: Server, like: Holdings | None = None) -> Holdings:
+    """When no session is left, waiting ones included, and, with ``like``, no more is open than there; or it is time."""
     deadline = time.monotonic() + _EMPTY_SECONDS
     while active_sessions(server.port) and time.monotonic() < deadline:
         time.sleep(0.2)
-    time.sleep(settle_s)
-    return holdings(server)
+    time.sleep(_SETTLE_SECONDS)
+    # A closing handshake that the client does not finish is waited for.
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    while True:
+        now = holdings(server)
+        if like is None or (now.front_fds <= like.front_fds and now.tasks <= like.tasks) or time.monotonic() > deadline:
+            return now
+        time.sleep(0.5)
 
 
 def compare(finding: Finding, before: Holdings, after: Holdings, tolerance: float) -> None:
