@@ -75,8 +75,8 @@ bench: setup ## measure this machine in some six minutes: delivery, cost, latenc
 	$(BIN)/python bench/run.py $(BENCH)
 
 .PHONY: soak
-soak: setup ## hold many sessions for a long time and watch memory and lateness
-	$(BIN)/python bench/soak.py
+soak: setup ## trouble a server for some eight minutes and check that nothing is left (bench/README.md)
+	$(BIN)/python bench/soak.py $(SOAK)
 
 .PHONY: openapi
 openapi: setup ## write openapi.yaml from the code
