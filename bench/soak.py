@@ -6,6 +6,7 @@ README.md beside this file says what each part does and demands. Exits with 1 wh
 """
 
 import argparse
+import asyncio
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from soak_fuzz import fuzz
 from soak_slow import flood, silent, slow
 from soak_state import Finding, SoakServer
 from soak_voices import voices
+from soak_warm import warm_up
 
 _PING_S, _PONG_S, _GRACE_S = 1, 2, 1
 _SLACK_S = 1.5
@@ -93,6 +95,8 @@ def main() -> None:
             settings = SETTINGS | (SHORT_PINGS if name == "silent" else _LONG_PINGS)
             with SoakServer(arguments.cache or Path(empty), settings) as server:
                 server.wait_until_quiet()
+                if name in ("fuzz", "abrupt"):
+                    asyncio.run(warm_up(server.port))
                 finding = PARTS[name](server, arguments)
                 finding.check(not server.errors, f"the log has {len(server.errors)} errors: {server.errors[:3]}")
             print(report(finding), flush=True)

@@ -18,7 +18,6 @@ RATE = 40
 _MEAN_SECONDS = 0.3
 """How long a session lasts before it ends."""
 _WAIT_SECONDS = 15.0
-_CROWD = 16
 
 
 async def _a_while(rng: random.Random) -> None:
@@ -179,17 +178,10 @@ async def _run(port: int, seed: int, count: int, name: str, finding: Finding) ->
     return done
 
 
-async def _crowd(port: int, seed: int) -> None:
-    """As many speakers at once as chance may bring together later: each takes memory that its host keeps."""
-    await asyncio.gather(*(mid_speech(port, random.Random(f"{seed}-{number}")) for number in range(_CROWD)))
-
-
 def abrupt(server: Server, seed: int, count: int, tolerance: float) -> Finding:
-    """A warm-up round of three quarters as many, then ``count`` connections beside a watcher."""
+    """A warm-up round as long, then ``count`` connections beside a watcher."""
     finding = Finding(f"abrupt: {count} connections, half of them with a bad end, seed {seed}")
-    with watched(server.port, Finding("warm-up")):
-        asyncio.run(_crowd(server.port, seed))
-        asyncio.run(_run(server.port, seed, 3 * count // 4, "warm-up", finding))
+    asyncio.run(_run(server.port, seed, count, "warm-up", finding))
     before = rest(server)
     with watched(server.port, finding):
         done = asyncio.run(_run(server.port, seed, count, "abrupt", finding))

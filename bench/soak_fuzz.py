@@ -308,8 +308,7 @@ def fuzz(server: Server, seed: int, count: int, tolerance: float) -> Finding:
     finding = Finding(
         f"fuzz: {count} messages, {count // _BROKEN_EVERY} breaches of the WebSocket protocol, seed {seed}"
     )
-    with watched(server.port, Finding("warm-up")):
-        asyncio.run(_run(server.port, seed, max(count // 5, 200), "warm-up", finding))
+    asyncio.run(_run(server.port, seed, max(count // 5, 200), "warm-up", finding))
     before = rest(server)
     with watched(server.port, finding):
         codes = asyncio.run(_run(server.port, seed, count, "fuzz", finding))
