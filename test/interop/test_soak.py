@@ -25,7 +25,7 @@ def server(cache_dir: Path) -> Iterator[Any]:
         import soak
         from soak_state import SoakServer
 
-        for name, value in (soak.SETTINGS | soak.SHORT_PINGS | {"workers": 1}).items():
+        for name, value in (soak.SETTINGS | soak.SHORT_PINGS | {"workers": 1, "ping_timeout_s": 1}).items():
             patch.setenv(name.upper(), str(value))
         with SoakServer(cache_dir, {}) as server:
             server.wait_until_ready()
@@ -42,7 +42,7 @@ def test_fuzz(server: Any) -> None:
 def test_bad_ends(server: Any) -> None:
     from soak_abrupt import abrupt
 
-    assert not abrupt(server, seed=7, count=24, tolerance=TOLERANCE).problems
+    assert not abrupt(server, seed=7, count=20, tolerance=TOLERANCE).problems
 
 
 def test_a_silent_peer_is_found(server: Any) -> None:
