@@ -181,8 +181,9 @@ async def _run(port: int, seed: int, count: int, name: str, finding: Finding) ->
 def abrupt(server: Server, seed: int, count: int, tolerance: float) -> Finding:
     """A warm-up round as long, then ``count`` connections beside a watcher."""
     finding = Finding(f"abrupt: {count} connections, half of them with a bad end, seed {seed}")
+    at_start = rest(server)
     asyncio.run(_run(server.port, seed, count, "warm-up", finding))
-    before = rest(server)
+    before = rest(server, at_start)
     with watched(server.port, finding):
         done = asyncio.run(_run(server.port, seed, count, "abrupt", finding))
     finding.figures["ends"] = ", ".join(f"{name} {number}" for name, number in done.items())

@@ -308,8 +308,9 @@ def fuzz(server: Server, seed: int, count: int, tolerance: float) -> Finding:
     finding = Finding(
         f"fuzz: {count} messages, {count // _BROKEN_EVERY} breaches of the WebSocket protocol, seed {seed}"
     )
+    at_start = rest(server)
     asyncio.run(_run(server.port, seed, max(count // 5, 200), "warm-up", finding))
-    before = rest(server)
+    before = rest(server, at_start)
     with watched(server.port, finding):
         codes = asyncio.run(_run(server.port, seed, count, "fuzz", finding))
     finding.figures["errors answered"] = ", ".join(f"{code} {number}" for code, number in codes.most_common())
