@@ -24,6 +24,8 @@ from musetalk_service.config import default_settings
 from musetalk_service.engines.avatar import Avatar, load_default_avatar
 from musetalk_service.engines.base import FrameRequest, Picture
 from musetalk_service.engines.builtin.engine import BuiltinEngine
+from musetalk_service.engines.builtin.network import load_network
+from musetalk_service.engines.voice import Voice
 from musetalk_service.models.media import GOP_FRAMES, SAMPLES_PER_FRAME, ClipPosition, make_renditions
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
@@ -35,16 +37,18 @@ def render(engine: BuiltinEngine, avatar: Avatar) -> tuple[list[Picture], float]
     """The recording's pictures, audio pushed frame by frame as in service, and ms per frame."""
     pcm = np.frombuffer(SPEECH.read_bytes()[WAV_HEADER:], np.int16)
     ahead = engine.info.look_ahead_samples
-    stream = engine.open(avatar)
+    stream, voice = engine.open(avatar), Voice(load_network())
     pushed = 0
     pictures = []
     started = time.thread_time()
     for index in range(len(pcm) // SAMPLES_PER_FRAME):
         position = index * SAMPLES_PER_FRAME
         end = position + SAMPLES_PER_FRAME + ahead
-        stream.push(pcm[pushed:end], pushed)
+        voice.push(pcm[pushed:end], pushed)
         pushed = min(end, len(pcm))
-        pictures += engine.render([FrameRequest(stream, avatar.pose(ClipPosition(_CLIP, index)), position)])
+        place = ClipPosition(_CLIP, index)
+        mouth = voice.hear(position).mouth
+        pictures += engine.render([FrameRequest(stream, place, avatar.pose(place), mouth, position)])
     return pictures, 1000 * (time.thread_time() - started) / len(pictures)
 
 

@@ -127,6 +127,7 @@ class MuseTalkClient:
         max_kbps: int | None = None,
         frames: FrameForm = "binary",
         events: bool = False,
+        blendshapes: bool = False,
         resume: bool = False,
         stall_timeout: float = 5.0,
         ssl: tls.SSLContext | None = None,
@@ -143,6 +144,7 @@ class MuseTalkClient:
             max_kbps: the peak rate that this client can take, in kbit/s, 50 or more.
             frames: how frames travel; binary ones need a quarter less. What the iteration yields is the same.
             events: whether `Event` messages are wanted.
+            blendshapes: whether an `Event` named blendshapes is wanted with each frame in which the mouth moves.
             resume: whether to reconnect by itself when the connection breaks, within the time that the server
                 waits for it; audio that had not arrived is sent again, and a `SessionStarted` whose `resumed` is
                 true says when it happened.
@@ -160,6 +162,8 @@ class MuseTalkClient:
         if max_kbps is not None:
             video["max_kbps"] = max_kbps
         data = target.init_data() | {"video_config": video, "frames": frames, "events": events}
+        if blendshapes:
+            data["blendshapes"] = True
         connection, started = await open_session(target, data | dict(options or {}), session_id)
         client = cls(target, connection, started, resume=resume, stall_timeout=stall_timeout)
         try:

@@ -90,13 +90,17 @@ class Event:
     """EVENT, for those who asked for events; it belongs to the frame beside it."""
 
     name: str
-    """speech_started, speech_ended, engine_changed, degraded or recovered; newer servers may know more."""
+    """speech_started, speech_ended, engine_changed, degraded, recovered or blendshapes; newer servers may know more."""
     audio_timestamp_ms: int | None
     """The position in the session's audio, in ms; None where no audio is played."""
     engine: str | None
     """With engine_changed: what renders now."""
     reason: str | None
     """With degraded: why, for people."""
+    timestamp_ms: int | None = None
+    """With blendshapes: the frame that shows this mouth."""
+    blendshapes: Mapping[str, float] | None = None
+    """With blendshapes: coefficients from 0 to 1 by ARKit's names; every other one of its 52 is left alone."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,14 @@ def _text_message(kind: str, session_id: str, data: Mapping[str, Any], received_
         case "INTERRUPTED":
             return Interrupted(data["audio_played_ms"], data["audio_dropped_ms"])
         case "EVENT":
-            return Event(data["event"], data.get("audio_timestamp"), data.get("engine"), data.get("reason"))
+            return Event(
+                data["event"],
+                data.get("audio_timestamp"),
+                data.get("engine"),
+                data.get("reason"),
+                data.get("frame_timestamp"),
+                data.get("blendshapes"),
+            )
         case "CLOSE_ACK":
             return CloseAck(data["reason"])
         case "ERROR":

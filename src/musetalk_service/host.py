@@ -15,7 +15,9 @@ from musetalk_service.bus.messages import EngineStatus, HostReady
 from musetalk_service.config import Settings
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default_avatar
 from musetalk_service.engines.base import Engine
+from musetalk_service.engines.builtin.network import load_network
 from musetalk_service.engines.registry import chain_from, load_engines
+from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import BusClosedError, ModelNotFoundError
 from musetalk_service.services.engine_host import EngineHost
 from musetalk_service.services.engine_scheduler import EngineScheduler
@@ -34,13 +36,17 @@ def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
     """The host's object graph; tests use it in-process."""
     engines = load_engines(chain_from(settings.engine))
     scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)
-    return EngineHost(scheduler, _avatar), engines
+    network = load_network()
+    return EngineHost(scheduler, _avatar, lambda: Voice(network)), engines
 
 
 def ready_message(engines: dict[str, Engine]) -> HostReady:
-    """What the host tells the front when it can take sessions."""
+    """What the host tells the front when it can take sessions; every session's own ear looks ahead too."""
     infos = [engine.info for engine in engines.values()]
-    return HostReady(os.getpid(), [EngineStatus(i.name, i.version, i.device, i.look_ahead_samples) for i in infos])
+    ear = Voice.LOOK_AHEAD_SAMPLES
+    return HostReady(
+        os.getpid(), [EngineStatus(i.name, i.version, i.device, max(ear, i.look_ahead_samples)) for i in infos]
+    )
 
 
 def run_host(settings: Settings, bus_fd: int) -> None:

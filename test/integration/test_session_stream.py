@@ -9,6 +9,8 @@ from support.engines import LOOK_AHEAD, tone
 from support.in_process import audio_chunk, gaps, started_service
 from support.video import decode, greys
 
+SPEECH = Path(__file__).parents[2] / "fixtures" / "speech_6s.wav"
+
 
 async def test_frames_come_one_a_tick_without_holes(cache_dir: Path) -> None:
     async with started_service(cache_dir) as service:
@@ -265,3 +267,33 @@ async def test_new_host_hears_what_came_before(cache_dir: Path) -> None:
         first = next(position for position in stream.positions if position is not None)
         assert min(stream.pcm) <= first - 7000
         assert all(stream.heard(position) == 40 for position in range(min(stream.pcm), first, 100))
+
+
+async def test_blend_shapes_come_with_their_frames_to_those_who_ask(cache_dir: Path) -> None:
+    pcm = np.frombuffer(SPEECH.read_bytes()[44:], "<i2")
+    async with started_service(cache_dir) as service:
+        client, other = await service.session(blendshapes=True), await service.session(events=True)
+        for one in (client, other):
+            one.speak(pcm)
+        await service.run(9.0)
+        assert {event.data.event for event in other.answers("EVENT")} == {"speech_started", "speech_ended"}
+        events = [event.data for event in client.answers("EVENT")]
+        assert {event.event for event in events} == {"blendshapes"}
+        positions = {frame.data.frame_timestamp: frame.data.audio_timestamp for frame in client.frames}
+        assert all(positions[event.frame_timestamp] == event.audio_timestamp for event in events)
+        assert len({event.frame_timestamp for event in events}) == len(events) > 80
+        jaws = [event.blendshapes["jawOpen"] for event in events]
+        assert max(jaws) > 0.2
+        assert max(event.blendshapes["mouthPressLeft"] for event in events) > 0.9
+        assert set(events[-1].blendshapes.values()) == {0.0}
+
+
+async def test_blend_shapes_rest_when_the_host_is_lost(cache_dir: Path) -> None:
+    pcm = np.frombuffer(SPEECH.read_bytes()[44:], "<i2")
+    async with started_service(cache_dir) as service:
+        client = await service.session(blendshapes=True)
+        client.speak(pcm)
+        await service.run(1.5)
+        service.pool.kill(service.hosts[0])
+        await service.run(0.5)
+        assert set(client.answers("EVENT")[-1].data.blendshapes.values()) == {0.0}

@@ -18,6 +18,8 @@ from musetalk_service.bus import messages as bus
 from musetalk_service.config import Settings, default_settings
 from musetalk_service.engines.avatar import Avatar, load_default_avatar
 from musetalk_service.engines.base import Engine
+from musetalk_service.engines.builtin.network import load_network
+from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import BusClosedError
 from musetalk_service.host import ready_message
 from musetalk_service.models.messages import ActionFrame, ServerMessage, VideoFrame, parse_server_message
@@ -47,7 +49,7 @@ class InProcessHost:
     def __init__(self, engines: dict[str, Engine], clock: Clock) -> None:
         self.engines = engines
         scheduler = EngineScheduler(engines, clock.now)
-        self.engine_host = EngineHost(scheduler, lambda _: default_avatar())
+        self.engine_host = EngineHost(scheduler, lambda _: default_avatar(), lambda: Voice(load_network()))
         self.received: list[bus.UpMessage] = []
         self.all_forms = False
         """Whether idle clips are made beyond the one that the service cannot do without."""
@@ -197,9 +199,9 @@ class Client:
         event = {"type": "websocket.disconnect", "code": code}
         self._incoming.put_nowait(event if code == 1006 else event | {"reason": ""})
 
-    async def open(self) -> ServerMessage:
+    async def open(self, **init: Any) -> ServerMessage:
         """INIT and its answer; the id in it is used from then on."""
-        self.send("INIT")
+        self.send("INIT", init)
         await settle()
         started = self.answers("INIT_SUCCESS")[0]
         self.session_id = started.session_id
@@ -251,10 +253,10 @@ class Service:
     def connect(self, user_id: str = "alice", **headers: str) -> Client:
         return Client(self, user_id, headers)
 
-    async def session(self, user_id: str = "alice") -> Client:
-        """A client whose session has begun."""
+    async def session(self, user_id: str = "alice", **init: Any) -> Client:
+        """A client whose session has begun, with these data in its INIT."""
         client = self.connect(user_id)
-        await client.open()
+        await client.open(**init)
         return client
 
     async def run(self, seconds: float) -> None:

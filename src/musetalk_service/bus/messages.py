@@ -20,6 +20,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     rendition: Rendition
     shown: ClipPosition
     """What the viewer sees now; the pose is carried over from there."""
+    blendshapes: bool = False
+    """Whether each frame is to say how far the mouth's blend shapes are."""
 
 
 class Render(msgspec.Struct, frozen=True, tag=True):
@@ -85,6 +87,8 @@ class Frame(msgspec.Struct, frozen=True, tag=True):
     """True when overload made the host repeat the last picture instead of rendering."""
     render_ms: float
     encode_ms: float
+    blendshapes: list[float] = []
+    """Of the speaking mouth, in the order of ``ARKIT_NAMES``; empty where they were not asked for."""
 
 
 class ClipPackets(msgspec.Struct, frozen=True, tag=True):

@@ -111,21 +111,26 @@ def check_engine(settings: Settings) -> Finding:
 
     from musetalk_service.engines.avatar import load_default_avatar
     from musetalk_service.engines.base import FrameRequest
+    from musetalk_service.engines.builtin.network import load_network
     from musetalk_service.engines.registry import load_engines
+    from musetalk_service.engines.voice import Voice
     from musetalk_service.models.clips import DEFAULT_CLIP
 
     cv2.setNumThreads(1)  # as in an engine host
     engine = load_engines(["builtin"])["builtin"]
     avatar = load_default_avatar()
     stream = engine.open(avatar)
+    voice = Voice(load_network())
     tone = 6000 * np.sin(2 * np.pi * 150 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
-    stream.push(tone.astype(np.int16), 0)
+    voice.push(tone.astype(np.int16), 0)
     times = []
     picture = None
     for index in range(12):
-        pose = avatar.pose(ClipPosition(DEFAULT_CLIP, index))
+        place = ClipPosition(DEFAULT_CLIP, index)
+        position = index * SAMPLES_PER_FRAME
         start = time.perf_counter()
-        (picture,) = engine.render([FrameRequest(stream, pose, index * SAMPLES_PER_FRAME)])
+        mouth = voice.hear(position).mouth
+        (picture,) = engine.render([FrameRequest(stream, place, avatar.pose(place), mouth, position)])
         times.append((time.perf_counter() - start) * 1000)
     if picture is None or picture.shape != avatar.portrait.shape or float(picture.std()) < 1:
         return Finding("engine", "problem", "the built-in engine draws no face", "install again: pip install -e .")

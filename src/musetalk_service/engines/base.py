@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar import Avatar
-from musetalk_service.models.face import Pose
+from musetalk_service.models.face import Mouth, Pose
+from musetalk_service.models.media import ClipPosition
 
 Picture = NDArray[np.uint8]
 """(512, 512, 3), BGR."""
@@ -36,11 +37,26 @@ class EngineStream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AvatarStream:
+    """For engines that draw what each request says: knows its avatar and needs no audio of its own."""
+
+    avatar: Avatar
+
+    def push(self, pcm: Pcm, position: int) -> None:
+        """The mouth comes with each request."""
+
+
+@dataclass(frozen=True, slots=True)
 class FrameRequest:
     """One frame of one stream."""
 
     stream: EngineStream
+    place: ClipPosition
+    """Which frame of which clip the mouth is laid on."""
     pose: Pose
+    """The pose there, eased over changes of clip and with the stresses of the voice."""
+    mouth: Mouth
+    """What the session's own ear makes of the speech here; an engine with an ear of its own need not follow it."""
     position: int | None
     """Audio position in samples that the mouth follows; None eases it shut."""
 

@@ -17,7 +17,7 @@ USER_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 """Alphanumeric with hyphens and underscores, 1 to 64 characters."""
 
 StateName = Literal["idle", "speaking", "action"]
-EventName = Literal["speech_started", "speech_ended", "engine_changed", "degraded", "recovered"]
+EventName = Literal["speech_started", "speech_ended", "engine_changed", "degraded", "recovered", "blendshapes"]
 ActionIndex = Literal[1, 2]
 
 
@@ -48,6 +48,9 @@ class InitData(_Model):
     ] = None
     video_config: VideoConfig = VideoConfig()
     events: Annotated[bool, Field(description="Whether EVENT messages are wanted.")] = False
+    blendshapes: Annotated[
+        bool, Field(description="Whether an EVENT says how the speaking mouth of each frame moves, by ARKit's names.")
+    ] = False
     resume_token: Annotated[
         str | None, Field(description="From the INIT_SUCCESS of a session whose connection was lost: take it up again.")
     ] = None
@@ -255,6 +258,12 @@ class EventData(_Model):
     ] = None
     engine: Annotated[str | None, Field(description="With engine_changed: the engine that renders now.")] = None
     reason: Annotated[str | None, Field(description="With degraded: why.")] = None
+    frame_timestamp: Annotated[
+        int | None, Field(description="With blendshapes: the frame that shows this mouth, in ms.")
+    ] = None
+    blendshapes: Annotated[
+        dict[str, float] | None, Field(description="With blendshapes: coefficients in 0..1 by ARKit's names.")
+    ] = None
 
 
 class CloseAckData(_Model):

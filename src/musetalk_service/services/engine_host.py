@@ -8,7 +8,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from typing_extensions import assert_never
@@ -17,8 +18,12 @@ from musetalk_service import __version__
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import Picture
+from musetalk_service.engines.builtin.arkit import to_arkit
+from musetalk_service.engines.face.motion import stresses_of
+from musetalk_service.engines.face.motion.emphasis import Emphasis
+from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import EngineError
-from musetalk_service.models.face import NEUTRAL, REST, Pose
+from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
 from musetalk_service.models.media import GOP_FRAMES, ClipPosition, Rendition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
@@ -90,9 +95,22 @@ class _Speaker:
 
     epoch: int
     stream: ScheduledStream
+    voice: Voice
     easer: PoseEaser
     encoder: H264Encoder
+    wants_blendshapes: bool
+    emphasis: Emphasis = field(default_factory=Emphasis)
     picture: Picture | None = None
+
+
+class _Made(NamedTuple):
+    """What has become of one frame."""
+
+    result: Picture | EngineError
+    mouth: Mouth
+    held: bool
+    """The session's picture is repeated, not this one shown."""
+    render_ms: float
 
 
 class EngineHost:
@@ -102,9 +120,11 @@ class EngineHost:
         self,
         scheduler: EngineScheduler,
         avatars: Callable[[str], Avatar],
+        voices: Callable[[], Voice],
     ) -> None:
         self._scheduler = scheduler
         self._avatars = avatars
+        self._voices = voices
         self._speakers: dict[str, _Speaker] = {}
         self._clip_jobs: deque[ClipJob] = deque()
 
@@ -170,8 +190,10 @@ class EngineHost:
             self._speakers[message.session] = _Speaker(
                 message.epoch,
                 self._scheduler.open(avatar, message.engine),
+                self._voices(),
                 PoseEaser(avatar, message.shown),
                 H264Encoder(synthetic_label(message.engine, __version__), message.rendition),
+                message.blendshapes,
             )
         except Exception as error:  # a host serves many: one session's trouble must not end it
             log.exception("session refused", extra={"session_id": message.session})
@@ -188,48 +210,48 @@ class EngineHost:
         newest = {render.session: render for render in renders if self._is_current(render)}
         if not newest:
             return []
-        requests: dict[str, ScheduledRequest] = {}
-        for render in renders:
-            if not self._is_current(render):
-                continue
-            speaker = self._speakers[render.session]
-            if render.pcm:
-                pcm = np.frombuffer(render.pcm, "<i2")
-                self._scheduler.push(speaker.stream, pcm, render.pcm_position)
-            pose = speaker.easer.pose(render.pose)
-            if newest[render.session] is render:
-                requests[render.session] = ScheduledRequest(speaker.stream, pose, render.audio_position)
         started = time.thread_time()
+        current = [render for render in renders if self._is_current(render)]
+        heard = [(render, self._hear(self._speakers[render.session], render)) for render in current]
+        requests = {render.session: request for render, request in heard if newest[render.session] is render}
         results = dict(zip(requests, self._scheduler.render(list(requests.values())), strict=True))
         render_ms = (time.thread_time() - started) * 1000 / len(requests)
         replies: list[bus.DownMessage] = []
-        for render in renders:
+        for render, request in heard:
             if self._is_current(render):  # one that has just failed is not any more
                 held = newest[render.session] is not render
-                replies += self._finish(render, results[render.session], held=held, render_ms=render_ms)
+                made = _Made(results[render.session], request.mouth, held, 0.0 if held else render_ms)
+                replies += self._finish(render, made)
         return replies
 
-    def _finish(
-        self, render: bus.Render, result: Picture | EngineError, *, held: bool, render_ms: float
-    ) -> list[bus.DownMessage]:
+    def _hear(self, speaker: _Speaker, render: bus.Render) -> ScheduledRequest:
+        """Take a frame's audio, and say how the face is to be posed for it."""
+        if render.pcm:
+            pcm = np.frombuffer(render.pcm, "<i2")
+            speaker.voice.push(pcm, render.pcm_position)
+            self._scheduler.push(speaker.stream, pcm, render.pcm_position)
+        heard = speaker.voice.hear(render.audio_position)
+        pose = speaker.easer.pose(render.pose)
+        pose = speaker.emphasis.add(pose, heard.loudness, *stresses_of(render.pose.clip))
+        return ScheduledRequest(speaker.stream, render.pose, pose, heard.mouth, render.audio_position)
+
+    def _finish(self, render: bus.Render, made: _Made) -> list[bus.DownMessage]:
         """Encode a session's new picture, or the one before it where this frame is held."""
         speaker = self._speakers[render.session]
         try:
-            if isinstance(result, EngineError):
-                raise result
-            picture = speaker.picture if held and speaker.picture is not None else result
-            if not held:
-                speaker.picture = result
-            return self._encode(render, speaker, picture, held=held, render_ms=render_ms)
+            if isinstance(made.result, EngineError):
+                raise made.result
+            picture = speaker.picture if made.held and speaker.picture is not None else made.result
+            if not made.held:
+                speaker.picture = made.result
+            return self._encode(render, made, speaker, picture)
         except Exception as error:
             log.exception("session failed", extra={"session_id": render.session})
             del self._speakers[render.session]
             return [bus.SessionFailed(render.session, render.epoch, str(error))]
 
     @staticmethod
-    def _encode(
-        render: bus.Render, speaker: _Speaker, picture: Picture, *, held: bool, render_ms: float
-    ) -> list[bus.DownMessage]:
+    def _encode(render: bus.Render, made: _Made, speaker: _Speaker, picture: Picture) -> list[bus.DownMessage]:
         engine = speaker.stream.engine
         speaker.encoder.set_label(synthetic_label(engine, __version__))
         started = time.thread_time()
@@ -239,6 +261,7 @@ class EngineHost:
             bus.EngineChanged(render.session, render.epoch, name, reason)
             for name, reason in speaker.stream.read_changes()
         ]
+        shapes = to_arkit(np.array([made.mouth]))[0].round(3).tolist() if speaker.wants_blendshapes else []
         return [
             *changes,
             bus.Frame(
@@ -248,9 +271,10 @@ class EngineHost:
                 is_idr=encoded.is_idr,
                 access_unit=encoded.access_unit,
                 engine=engine,
-                held=held,
-                render_ms=0.0 if held else render_ms,
+                held=made.held,
+                render_ms=made.render_ms,
                 encode_ms=encode_ms,
+                blendshapes=shapes,
             ),
         ]
 

@@ -13,7 +13,8 @@ from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import Engine, EngineStream, FrameRequest, Pcm, Picture
 from musetalk_service.engines.registry import chain_from
 from musetalk_service.errors import EngineError
-from musetalk_service.models.face import Pose
+from musetalk_service.models.face import Mouth, Pose
+from musetalk_service.models.media import ClipPosition
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,14 @@ class ScheduledRequest:
     """One frame of one scheduled stream."""
 
     stream: ScheduledStream
+    place: ClipPosition
     pose: Pose
+    mouth: Mouth
     position: int | None
+
+    def to(self, engine: str) -> FrameRequest:
+        """The same frame, asked of one engine of the chain."""
+        return FrameRequest(self.stream.streams[engine], self.place, self.pose, self.mouth, self.position)
 
 
 class EngineScheduler:
@@ -110,7 +117,7 @@ class EngineScheduler:
     ) -> list[int]:
         """Render what one engine can; returns the indices that have to fall."""
         engine = self._engines[name]
-        requests = [FrameRequest(batch[i].stream.streams[name], batch[i].pose, batch[i].position) for i in indices]
+        requests = [batch[i].to(name) for i in indices]
         try:
             results.update(zip(indices, engine.render(requests), strict=True))
             return []

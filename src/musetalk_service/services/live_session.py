@@ -113,7 +113,9 @@ class LiveSession:
         self.director = self._direct()
         self.stream = SessionStream(
             opened.session_id,
-            StreamSettings(self.avatar.name, context.settings.engine, context.settings.late_limit_s),
+            StreamSettings(
+                self.avatar.name, context.settings.engine, context.settings.late_limit_s, options.blendshapes
+            ),
             idle=self.avatar.idle[self.rendition.name],
             rendition=self.rendition,
             director=self.director,
@@ -167,7 +169,7 @@ class LiveSession:
             self._context.metrics.first_frame.observe(max(0.0, now - self.opened_at))
             self.opened_at = None
         for notice in self.stream.take_notices():
-            if self.wants_events:
+            if self.wants_events or notice.event == "blendshapes":  # those come only where they were asked for
                 self.answer(wire.Event(session_id=self.protocol.session_id, data=notice))
 
     def catch_up(self, now: float) -> None:

@@ -8,11 +8,14 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from musetalk_service.bus import messages as bus
+from musetalk_service.engines.builtin.arkit import ARKIT_NAMES
 from musetalk_service.models import messages as wire
 from musetalk_service.models.clips import DEFAULT_CLIP
 from musetalk_service.models.media import (
+    FRAME_MS,
     FRAME_SECONDS,
     SAMPLES_PER_FRAME,
     ClipPosition,
@@ -44,6 +47,8 @@ class StreamSettings:
     avatar: str
     engine: str
     late_limit_s: float
+    blendshapes: bool = False
+    """Whether notices say how the mouth of each live frame moves, as blend shapes."""
 
 
 class SessionStream:
@@ -84,6 +89,7 @@ class SessionStream:
         self._skipped = False
         self._owes_idr = False
         self._voiced = False
+        self._mouth_moves = False
         self._notices: list[wire.EventData] = []
         self.engine = settings.engine
 
@@ -191,6 +197,15 @@ class SessionStream:
         if frame.held:
             self._metrics.frames.labels("held").inc()
         self._send(plan, payload)
+        self._tell_blendshapes(plan, frame.blendshapes)
+
+    def _tell_blendshapes(self, plan: Plan, shapes: list[float]) -> None:
+        """Of each frame in which the mouth is not at rest, and of the one in which it comes to rest."""
+        moves = any(shapes)
+        if moves or self._mouth_moves:
+            named = dict(zip(ARKIT_NAMES, shapes, strict=True))
+            self._notice("blendshapes", plan, frame_timestamp=plan.frame * FRAME_MS, blendshapes=named)
+        self._mouth_moves = moves
 
     def _packet(self, plan: Plan) -> FramePayload:
         shared = self._idle[plan.place.clip][plan.place.index]
@@ -214,7 +229,7 @@ class SessionStream:
             self._voiced = plan.voiced
             self._notice("speech_started" if plan.voiced else "speech_ended", plan)
 
-    def _notice(self, event: wire.EventName, plan: Plan, **fields: str) -> None:
+    def _notice(self, event: wire.EventName, plan: Plan, **fields: Any) -> None:
         self._notices.append(wire.EventData(event=event, audio_timestamp=_timestamp_ms(plan), **fields))
 
     def _check_host(self, now: float) -> None:
@@ -263,7 +278,18 @@ class SessionStream:
         self._pcm_sent = max(0, self._timeline.playhead - _WARM_UP_SAMPLES)
         self._metrics.sessions_speaking.inc()
         settings = self._settings
-        host.send(bus.Open(self._id, self._epoch, settings.avatar, settings.engine, self._rendition, self._shown), now)
+        host.send(
+            bus.Open(
+                self._id,
+                self._epoch,
+                settings.avatar,
+                settings.engine,
+                self._rendition,
+                self._shown,
+                settings.blendshapes,
+            ),
+            now,
+        )
 
     def _request(self, plan: Plan, now: float) -> None:
         assert self._host is not None
@@ -299,6 +325,7 @@ class SessionStream:
         self._leave_host(now)
         if self._plan is not None:
             self._notice("degraded", self._plan, reason=cause)
+            self._tell_blendshapes(self._plan, [0.0] * len(ARKIT_NAMES))
         missing = _run_up_to(self._frame, self._pending)
         if missing:
             self._director.host_lost(missing[0].frame)

@@ -317,9 +317,9 @@ export class MuseTalkPlayer extends EventTarget {
       this.#setState(data.current_state, data.current_video);
     } else if (type === "INTERRUPTED") this.#emit("audio", { phase: "interrupted", ...data });
     else if (type === "EVENT") {
-      const { event, audio_timestamp: audioMs = null, engine = null, reason = null } = data;
+      const { event, audio_timestamp: audioMs = null, engine = null, reason = null, blendshapes = null } = data;
       if (event === "engine_changed") this.stats.engine = engine ?? this.stats.engine;
-      this.#emit("event", { event, audioMs, engine, reason });
+      this.#emit("event", { event, audioMs, engine, reason, blendshapes });
     }
     // Other replies need no answer, and later versions of the protocol may add some.
   }

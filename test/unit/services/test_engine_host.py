@@ -9,7 +9,9 @@ import pytest
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.builtin.engine import BuiltinEngine
+from musetalk_service.engines.builtin.network import load_network
 from musetalk_service.engines.static import StaticEngine
+from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import ModelNotFoundError
 from musetalk_service.models.media import ClipPosition, make_renditions
 from musetalk_service.services.engine_host import EngineHost, PoseEaser
@@ -38,7 +40,11 @@ def engine() -> GreyEngine:
 @pytest.fixture
 def host(engine: GreyEngine) -> EngineHost:
     scheduler = EngineScheduler({"builtin": engine, "static": ShutEngine()}, lambda: 0.0)
-    return EngineHost(scheduler, _avatars)
+    return EngineHost(scheduler, _avatars, _voice)
+
+
+def _voice() -> Voice:
+    return Voice(load_network())
 
 
 def _open(session: str = "s", epoch: int = 1) -> bus.Open:
@@ -188,7 +194,7 @@ def _largest_steps(avatar: Avatar) -> np.ndarray:
 @pytest.fixture(scope="module")
 def real_host() -> EngineHost:
     scheduler = EngineScheduler({"builtin": BuiltinEngine(), "static": StaticEngine()}, lambda: 0.0)
-    return EngineHost(scheduler, _avatars)
+    return EngineHost(scheduler, _avatars, _voice)
 
 
 def _mouth_box() -> tuple[slice, slice]:

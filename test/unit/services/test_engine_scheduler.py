@@ -7,7 +7,8 @@ import pytest
 
 from musetalk_service.engines.base import FrameRequest, Picture
 from musetalk_service.errors import EngineError, ModelNotFoundError
-from musetalk_service.models.face import NEUTRAL
+from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.models.media import ClipPosition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from support.engines import SHUT, GreyEngine, ShutEngine, tone
 from support.in_process import default_avatar
@@ -25,7 +26,7 @@ class Setup:
         return stream
 
     def render(self, *streams: ScheduledStream) -> list[int | EngineError]:
-        requests = [ScheduledRequest(stream, NEUTRAL, 0) for stream in streams]
+        requests = [ScheduledRequest(stream, ClipPosition("idle_0", 0), NEUTRAL, REST, 0) for stream in streams]
         results = self.scheduler.render(requests)
         return [result if isinstance(result, EngineError) else int(result[0, 0, 0]) for result in results]
 

@@ -5,12 +5,13 @@ are fixed numbers: the same clip comes out on every run.
 
 Every loop closes on itself without a seam. Idle clips also begin and end alike - the neutral pose,
 the head at rest, the eyes open and on the viewer, breath at the same phase - so that any of them may
-follow any other at its end.
+follow any other at its end. Speaking clips hold back with their own nods and brows: most stresses come
+from the voice (`emphasis`).
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from musetalk_service.engines.face.motion.manner import perform
 from musetalk_service.engines.face.motion.speaking import SPEAKING
 from musetalk_service.models.face import Pose
 
-__all__ = ["BLINK", "CLIP_FRAMES", "FPS", "LOOPS", "make_clip"]
+__all__ = ["BLINK", "CLIP_FRAMES", "FPS", "LOOPS", "Stresses", "make_clip", "stresses_of"]
 
 _MANNERS: Final = {**IDLE, **SPEAKING}
 
@@ -36,6 +37,30 @@ CLIP_FRAMES: Final[Mapping[str, int]] = MappingProxyType(
 """Clip name to its number of frames, multiples of 25."""
 
 _UNIT: Final = frozenset({"brow", "blink", "smile"})
+_OWN_STRESS: Final = 0.4
+"""Share of a speaking clip's own nods and brows that plays whatever is said."""
+
+
+class Stresses(NamedTuple):
+    """How far the strongest stress of a voice moves a face that shows a clip."""
+
+    nod: float
+    """Degrees of pitch."""
+    brow: float
+    """Brow raise, 0 to 1."""
+
+
+_QUIET_STRESSES: Final = Stresses(1.4, 0.35)
+_NO_STRESSES: Final = Stresses(0.0, 0.0)
+
+
+def stresses_of(name: str) -> Stresses:
+    """The stresses that suit a clip: a speaking clip's by its manner, small ones while idle, none in gestures."""
+    if name in SPEAKING:
+        manner = SPEAKING[name]
+        nod = max((degrees for _, degrees in manner.nods), default=0.0)
+        return Stresses(nod, max((stroke[-1] for stroke in manner.strokes.get("brow", ())), default=0.0))
+    return _QUIET_STRESSES if name in IDLE else _NO_STRESSES
 
 
 def make_clip(name: str) -> NDArray[np.float32]:
@@ -51,7 +76,7 @@ def make_clip(name: str) -> NDArray[np.float32]:
         KeyError: unknown name; the message lists the allowed ones.
     """
     if name in _MANNERS:
-        channels = perform(_MANNERS[name])
+        channels = perform(_MANNERS[name], _OWN_STRESS if name in SPEAKING else 1.0)
     elif name in GESTURES:
         channels = GESTURES[name].channels()
     else:

@@ -71,12 +71,17 @@ class Manner:
         return self.seconds * FPS
 
 
-def perform(manner: Manner) -> dict[str, Curve]:
-    """The channels of a loop by the names of `Pose`; each closes on itself."""
+def perform(manner: Manner, stress: float = 1.0) -> dict[str, Curve]:
+    """The channels of a loop by the names of `Pose`; each closes on itself.
+
+    `stress`: share of the nods and of the strokes of the brows that is played.
+    """
     frames = manner.frames
     gaze_x, gaze_y = fixations(frames, manner.gaze)
-    nods = _nods(frames, manner.nods, manner.nod)
+    nods = stress * _nods(frames, manner.nods, manner.nod)
     extra = {channel: strokes(frames, events) for channel, events in manner.strokes.items()}
+    if "brow" in extra:
+        extra["brow"] *= stress
     head = {}
     for order, (channel, share) in enumerate(_SWAY.items()):
         curve = sway(frames, share * manner.sway, manner.tempo, 16 * manner.seed + order)
