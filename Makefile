@@ -36,6 +36,18 @@ $(VENV)/.test-installed: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
+# MediaPipe names opencv-contrib-python, whose files would overwrite those of opencv-python-headless and need libGL; it
+# works with the latter, so it comes without its dependencies, and those it really needs are the extra "avatars".
+# What is missing here takes away avatars of one's own, nothing else: no reason to fail.
+$(VENV)/.avatars-installed: $(VENV)/.installed
+	@echo "Installing the face landmarker into $(VENV) (once; some 80 MB of wheels)"
+	@{ $(BIN)/python -m pip install --quiet --editable '.[avatars]' && \
+	   $(BIN)/python -m pip install --quiet --no-deps 'mediapipe>=1.0,<2' && touch $@; } || \
+	  echo "MediaPipe cannot be installed: the service runs, but makes no avatars of photos and videos." >&2
+	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libEGL.so.1"); ctypes.CDLL("libGLESv2.so.2")' 2>/dev/null || \
+	  $(call apt,libegl1 libgles2) || \
+	  echo "libEGL or libGLESv2 is missing (apt install libegl1 libgles2): no avatars of photos and videos." >&2
+
 .PHONY: help
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,17 +55,20 @@ help: ## list what make can do
 .PHONY: setup
 setup: $(VENV)/.installed ## install the service into .venv
 
+.PHONY: avatars
+avatars: $(VENV)/.avatars-installed ## install what makes avatars of photos and videos
+
 .PHONY: run
-run: setup ## install what is missing and start the server on HOST:PORT (0.0.0.0:8000)
+run: setup avatars ## install what is missing and start the server on HOST:PORT (0.0.0.0:8000)
 	@exec $(BIN)/python -m musetalk_service serve
 
 .PHONY: run-tls
-run-tls: setup ## the same over https, with a certificate of its own: for browsers on other machines
+run-tls: setup avatars ## the same over https, with a certificate of its own: for browsers on other machines
 	@$(BIN)/python tools/make_certificate.py .tls
 	@TLS_CERTFILE=.tls/certificate.pem TLS_KEYFILE=.tls/key.pem exec $(BIN)/python -m musetalk_service serve
 
 .PHONY: test
-test: lint system-tools ## check and test everything
+test: lint avatars system-tools ## check and test everything
 	$(BIN)/python -m pytest
 
 .PHONY: lint

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from importlib import util
 from pathlib import Path
 
 import pytest
 
+from musetalk_service.preparation.landmarker import FaceLandmarker
 from support.server_process import ServerProcess
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -31,3 +33,21 @@ def live_server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> It
 def speech() -> bytes:
     """Two seconds of synthetic speech, 16 kHz mono s16le, without its WAV header."""
     return (FIXTURES / "speech_like_2s.wav").read_bytes()[44:]
+
+
+@pytest.fixture(scope="session")
+def landmarker_model() -> Path:
+    """The face landmarker's model; tests that need it are skipped without it."""
+    path = os.environ.get("FACE_LANDMARKER_PATH")
+    if not path:
+        pytest.skip("FACE_LANDMARKER_PATH is not set")
+    if util.find_spec("mediapipe") is None:
+        pytest.skip("MediaPipe is not installed: make avatars")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def landmarker(landmarker_model: Path) -> Iterator[FaceLandmarker]:
+    """Finds faces, in pictures of any kind."""
+    with FaceLandmarker(landmarker_model) as tool:
+        yield tool

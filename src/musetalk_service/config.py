@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         description='Web pages that may use API and WebSocket: a JSON list or comma separated origins; "*" for all.',
     )
 
+    # Avatars
+    face_landmarker_path: Path | None = Field(
+        None,
+        description="Model that finds faces; empty: face_landmarker.task in MODEL_PATH, else fetched on first need.",
+    )
+
     # TLS and proxies
     tls_certfile: Path | None = Field(
         None, description="Certificate chain in PEM form: with TLS_KEYFILE the service speaks https and wss."
@@ -173,7 +179,7 @@ class Settings(BaseSettings):
             raise ValueError(f"at least {_MIN_SECRET_BYTES} bytes, for example from: openssl rand -hex 32")
         return value
 
-    @field_validator("model_path", "avatars_dir", "cache_dir", "tls_certfile", "tls_keyfile")
+    @field_validator("model_path", "avatars_dir", "face_landmarker_path", "cache_dir", "tls_certfile", "tls_keyfile")
     @classmethod
     def _resolve(cls, value: Path | None) -> Path | None:
         return value and value.expanduser().resolve()

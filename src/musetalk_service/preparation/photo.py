@@ -1,0 +1,167 @@
+"""A photo becomes a portrait: one face, upright, of a fixed size in a square picture, with exact landmarks."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.engines.face.landmarks import LOWER_INNER, LOWER_OUTER, UPPER_INNER, UPPER_OUTER
+from musetalk_service.preparation.errors import (
+    FaceCutError,
+    FaceTooSmallError,
+    MouthHiddenError,
+    NoFaceError,
+    SeveralFacesError,
+    TiltedError,
+    TurnedAwayError,
+)
+from musetalk_service.preparation.geometry import (
+    Framing,
+    Matrix,
+    Picture,
+    apply,
+    eye_line_angle,
+    frame_face,
+    invert,
+    scale_of,
+)
+from musetalk_service.preparation.landmarker import FaceLandmarker, FoundFace
+
+PORTRAIT_SIZE: Final = 512
+LARGE_SIZE: Final = 1024
+_LARGE_FROM: Final = 0.85
+"""A large portrait is kept when the photo has this many of its pixels a side."""
+
+_OTHER_FACE: Final = 1 / 3
+"""A face smaller than this share of the main one is somebody in the background."""
+MAX_YAW: Final = 20.0
+MAX_PITCH: Final = 32.0
+"""Of the pose that MediaPipe reports, in which faces that look ahead have 5 to 20 degrees."""
+MAX_ROLL: Final = 20.0
+_MAX_OUTSIDE: Final = 0.04
+"""Part of the face's height that may lie outside the picture: hair, where landmarks are guessed."""
+_LOOKS: Final = ((1.0, 0.0), (0.93, 0.0), (1.07, 0.0), (1.0, 4.0), (1.0, -4.0), (0.9, 8.0), (1.1, -8.0))
+"""Scales and angles under which the portrait is looked at: their mean is a better landmark than any of them."""
+_LIPS: Final = sorted({*UPPER_OUTER, *LOWER_OUTER, *UPPER_INNER, *LOWER_INNER})
+_UNSURE: Final = 0.0085
+"""Spread of lip landmarks between looks, in eye distances, from which the mouth may be hidden: seen lips have 0.0036
+to 0.0072, those behind a mask, a hand or a microphone 0.0095 to 0.025."""
+_MORE_UNSURE: Final = 1.3
+"""A hidden mouth's landmarks also spread this much more than the whole face's, which noise and blur do not cause."""
+
+
+@dataclass(frozen=True)
+class PhotoLimits:
+    """What is accepted."""
+
+    min_eye_distance: float = 40.0
+    """Pixels between the irises in the photo."""
+    max_pixels: int = 50_000_000
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An upright, frontal face in a square picture."""
+
+    picture: Picture
+    """(512, 512, 3) BGR."""
+    landmarks: NDArray[np.float32]
+    """(478, 3) pixels of `picture`."""
+    matrix: Matrix
+    """(2, 3) from the photo's pixels to those of `picture`."""
+    large: Picture | None
+    """(1024, 1024, 3) of the same square, where the photo has the pixels for it."""
+
+
+def make_portrait(photo: Picture, landmarker: FaceLandmarker, limits: PhotoLimits) -> Portrait:
+    """Check a photo and normalise it.
+
+    Args:
+        photo: (h, w, 3) BGR.
+        landmarker: finds the face.
+        limits: what is accepted.
+
+    Raises:
+        PreparationError: one of its kinds, for a photo from which no avatar can be made.
+    """
+    face = choose_face(landmarker.search(photo), photo.shape[1], photo.shape[0], limits)
+    framing = frame_face(
+        face.landmarks, photo.shape[1], photo.shape[0], PORTRAIT_SIZE, angle=eye_line_angle(face.landmarks)
+    )
+    picture = framing.cut(photo)
+    landmarks, spread = _look_closely(picture, landmarker)
+    check_mouth(spread)
+    large = None
+    if PORTRAIT_SIZE / scale_of(framing.matrix) >= _LARGE_FROM * LARGE_SIZE:
+        large = _enlarge(framing).cut(photo)
+    return Portrait(picture, landmarks, framing.matrix, large)
+
+
+def choose_face(faces: list[FoundFace], width: int, height: int, limits: PhotoLimits) -> FoundFace:
+    """The face of a picture, if it has exactly one of use: large enough, whole, and not tilted too far."""
+    if not faces:
+        raise NoFaceError("no face is found")
+    face, *others = faces
+    if any(other.height > _OTHER_FACE * face.height for other in others):
+        raise SeveralFacesError(f"{len(faces)} faces are found")
+    if face.eye_distance < limits.min_eye_distance:
+        raise FaceTooSmallError(
+            f"the eyes are {face.eye_distance:.0f} pixels apart, {limits.min_eye_distance:.0f} are needed"
+        )
+    left, top, right, bottom = face.box
+    if max(-left, -top, right - width, bottom - height) > _MAX_OUTSIDE * face.height:
+        raise FaceCutError("a part of the face is outside the picture")
+    roll = eye_line_angle(face.landmarks)
+    if abs(roll) > MAX_ROLL:
+        raise TiltedError(f"the head leans by {abs(roll):.0f} degrees, at most {MAX_ROLL:.0f} can be corrected")
+    return face
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """How much landmarks differ between looks at the same picture, in eye distances."""
+
+    lips: float
+    face: float
+
+
+def check_mouth(spread: "_Spread") -> None:
+    """Refuse a mouth that MediaPipe only guesses at."""
+    if spread.lips > _UNSURE and spread.lips > _MORE_UNSURE * spread.face:
+        raise MouthHiddenError("the mouth cannot be seen well")
+
+
+def _look_closely(picture: Picture, landmarker: FaceLandmarker) -> tuple[NDArray[np.float32], _Spread]:
+    """Mean landmarks of several looks at a square picture, and how far the looks differ."""
+    size = picture.shape[0]
+    finds: list[NDArray[np.float32]] = []
+    poses = []
+    for scale, angle in _LOOKS:
+        matrix: Matrix = np.asarray(cv2.getRotationMatrix2D((size / 2, size / 2), angle, scale), np.float64)
+        look = np.asarray(cv2.warpAffine(picture, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        faces = landmarker.find(look)
+        if faces:
+            finds.append(apply(invert(matrix), faces[0].landmarks))
+            poses.append((faces[0].yaw, faces[0].pitch))
+    if len(finds) <= len(_LOOKS) // 2:
+        raise NoFaceError("the face is not clearly seen")
+    yaw, pitch = np.median(poses, axis=0)
+    if abs(yaw) > MAX_YAW:
+        raise TurnedAwayError(f"the face is turned to the side by {abs(yaw):.0f} degrees, {MAX_YAW:.0f} are allowed")
+    if abs(pitch) > MAX_PITCH:
+        raise TurnedAwayError(f"the face looks {'down' if pitch > 0 else 'up'} by {abs(pitch):.0f} degrees")
+    looks = np.array(finds)
+    landmarks = np.median(looks, axis=0).astype(np.float32)
+    deviation = np.sqrt(looks[:, :, :2].var(axis=0).sum(axis=-1))
+    deviation /= float(np.hypot(*(landmarks[468, :2] - landmarks[473, :2])))
+    return landmarks, _Spread(float(deviation[_LIPS].mean()), float(deviation[:468].mean()))
+
+
+def _enlarge(framing: Framing) -> Framing:
+    """The same square with more pixels; pixel centres stay where they are in the picture."""
+    factor = LARGE_SIZE / framing.size
+    matrix = framing.matrix * factor
+    matrix[:, 2] += 0.5 * factor - 0.5
+    return Framing(matrix, LARGE_SIZE)

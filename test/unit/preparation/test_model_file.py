@@ -1,0 +1,53 @@
+"""The model is found where it may lie, and nothing but the very file is taken for it."""
+
+from pathlib import Path
+
+import pytest
+
+from musetalk_service.preparation import model_file
+from musetalk_service.preparation.errors import LandmarkerError
+from musetalk_service.preparation.model_file import fetch_model, find_model
+
+
+def test_a_path_that_is_given_is_the_model(landmarker_model: Path, tmp_path: Path) -> None:
+    assert find_model(landmarker_model, tmp_path, tmp_path) == landmarker_model
+
+
+def test_a_model_among_the_checkpoints_is_found(landmarker_model: Path, tmp_path: Path) -> None:
+    lies_there = tmp_path / model_file.MODEL_NAME
+    lies_there.symlink_to(landmarker_model)
+    assert find_model(None, tmp_path, tmp_path / "cache") == lies_there
+
+
+def test_a_path_without_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LandmarkerError, match=r"FACE_LANDMARKER_PATH: there is no file .*missing"):
+        find_model(tmp_path / "missing", tmp_path, tmp_path)
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / model_file.MODEL_NAME
+    other.write_bytes(b"no model")
+    with pytest.raises(LandmarkerError, match="is not the face landmarker's model: 8 bytes"):
+        find_model(None, tmp_path, tmp_path / "cache")
+
+
+def test_a_download_is_kept(landmarker_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / model_file.MODEL_NAME
+    assert find_model(None, tmp_path, tmp_path / "cache", url=landmarker_model.as_uri()) == target
+    assert target.read_bytes() == landmarker_model.read_bytes()
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("content", [b"short", bytes(model_file.MODEL_BYTES + 1)])
+def test_a_wrong_download_leaves_nothing(tmp_path: Path, content: bytes) -> None:
+    served = tmp_path / "served"
+    served.write_bytes(content)
+    target = tmp_path / "cache" / model_file.MODEL_NAME
+    with pytest.raises(LandmarkerError, match=r"(not the face landmarker's model|sends more than)"):
+        fetch_model(target, served.as_uri())
+    assert not target.exists()
+
+
+def test_an_unreachable_address_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LandmarkerError, match="set FACE_LANDMARKER_PATH"):
+        fetch_model(tmp_path / "model", (tmp_path / "nowhere").as_uri())
