@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     default_avatar_enabled: bool = Field(
         True, description="Answer users without a prepared avatar with the default one; else MODEL_NOT_FOUND."
     )
+    avatar_memory_mb: int = Field(
+        256, ge=32, description="Prepared avatars are kept in memory up to this size, in the front and in each host."
+    )
+    preload_avatars: Annotated[list[str], NoDecode] = Field(
+        [], description="Avatars to make ready at the start: a JSON list or comma separated user ids."
+    )
     cache_dir: Path = Field(
         default_factory=_default_cache_dir, description="What is computed once (idle packets) is kept here."
     )
@@ -161,9 +167,9 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object per event.")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "preload_avatars", mode="before")
     @classmethod
-    def _split_origins(cls, value: Any) -> Any:
+    def _split_list(cls, value: Any) -> Any:
         if isinstance(value, str):
             text = value.strip()
             return (

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import time
-from functools import lru_cache
 
 import cv2
 
@@ -14,22 +13,33 @@ from musetalk_service.bus.local import SocketHostLink
 from musetalk_service.bus.messages import EngineStatus, HostReady
 from musetalk_service.config import Settings
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default_avatar
+from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import Engine
 from musetalk_service.engines.builtin.network import load_network
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.engines.voice import Voice
-from musetalk_service.errors import BusClosedError, ModelNotFoundError
+from musetalk_service.errors import BusClosedError
 from musetalk_service.services.engine_host import EngineHost
 from musetalk_service.services.engine_scheduler import EngineScheduler
+from musetalk_service.utils.byte_cache import ByteCache
 
 log = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=8)
-def _avatar(name: str) -> Avatar:
-    if name != DEFAULT_AVATAR:
-        raise ModelNotFoundError(f"no avatar {name!r}")
-    return load_default_avatar()
+class HostAvatars:
+    """The avatars that one host has in memory; those that were not used for the longest time go first."""
+
+    def __init__(self, library: AvatarLibrary, memory_bytes: int) -> None:
+        self._library = library
+        self._kept: ByteCache[str, Avatar] = ByteCache(memory_bytes, Avatar.memory_bytes)
+
+    def get(self, ref: str) -> Avatar:
+        """Raises :class:`ModelNotFoundError` for an avatar that is not there."""
+        avatar = self._kept.get(ref)
+        if avatar is None:
+            avatar = load_default_avatar() if ref == DEFAULT_AVATAR else self._library.load(ref)
+            self._kept.put(ref, avatar)
+        return avatar
 
 
 def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
@@ -37,7 +47,8 @@ def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
     engines = load_engines(chain_from(settings.engine))
     scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)
     network = load_network()
-    return EngineHost(scheduler, _avatar, lambda: Voice(network)), engines
+    avatars = HostAvatars(AvatarLibrary(settings.avatars_dir), settings.avatar_memory_mb << 20)
+    return EngineHost(scheduler, avatars.get, lambda: Voice(network)), engines
 
 
 def ready_message(engines: dict[str, Engine]) -> HostReady:

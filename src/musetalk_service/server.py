@@ -18,6 +18,7 @@ from fastapi_offline import FastAPIOffline
 
 from musetalk_service import __version__
 from musetalk_service.config import Settings
+from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import ServiceError
 from musetalk_service.handlers import openapi
 from musetalk_service.handlers.connection_handler import ConnectionHandler
@@ -54,7 +55,13 @@ class Front:
         self.metrics = Metrics()
         self.hosts = hosts or HostPool(settings.host_count, settings.for_hosts(), self.clock, self.metrics)
         renditions = make_renditions(settings.video_crf, settings.video_max_kbps)
-        self.avatars = AvatarService(settings.cache_dir, renditions, default_enabled=settings.default_avatar_enabled)
+        self.avatars = AvatarService(
+            settings.cache_dir,
+            renditions,
+            AvatarLibrary(settings.avatars_dir),
+            default_enabled=settings.default_avatar_enabled,
+            memory_bytes=settings.avatar_memory_mb << 20,
+        )
         self.frame_clock = FrameClock(self.clock, self.metrics)
         self.sessions = SessionService(
             _session_settings(settings),
@@ -82,7 +89,7 @@ class Front:
         """Hosts, idle packets, clock; sessions are admitted when this returns."""
         _explain_environment(self.settings)
         await self.hosts.start()
-        await self.avatars.prepare(self.hosts)
+        await self.avatars.prepare(self.hosts, self.settings.preload_avatars)
         await self.hosts.first()
         self.frame_clock.start()
         self._janitor = asyncio.create_task(self._expire(), name="janitor")

@@ -21,7 +21,7 @@ async def _open(service: Service, **video_config: object) -> Client:
 
 async def _all_made(service: Service) -> None:
     """Wait for the packets that are made in the background, in the files' own time."""
-    forms = service.front.avatars.find("alice").idle
+    forms = (await service.front.avatars.obtain("alice")).idle
     while not all("idle_1" in clips for clips in forms.values()):
         await asyncio.sleep(0.01)
 

@@ -86,9 +86,10 @@ def run_session(cache_dir: Path, scenario: Callable[[Service, LiveSession], Awai
 
     async def run() -> None:
         async with started_service(cache_dir) as service:
-            live = service.front.sessions.admit("alice")
+            sessions = service.front.sessions
+            live = sessions.admit("alice", await sessions.find_avatar("alice"))
             await scenario(service, live)
-            service.front.sessions.release(live)
+            sessions.release(live)
 
     asyncio.run(run())
 

@@ -53,6 +53,8 @@ class PrepareClip(msgspec.Struct, frozen=True, tag=True):
     avatar: str
     clip: str
     renditions: list[Rendition]
+    urgent: bool = False
+    """Somebody waits for it: between the frames of those who speak, not only when nobody does."""
 
 
 UpMessage = Open | Render | Shut | PrepareClip

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.motion import CLIP_FRAMES, make_clip
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.clips import ACTION, kind_of
@@ -17,6 +18,8 @@ from musetalk_service.models.face import Pose
 from musetalk_service.models.media import HEIGHT, WIDTH, ClipPosition
 
 DEFAULT_AVATAR = "default"
+_MEMORY_PER_PORTRAIT_BYTE = 24
+"""A renderer's textures and warps against its portrait: some 18 MB for 512x512."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Avatar:
     digest: str
     """Of the picture and the landmarks: part of the key of everything cached for this avatar."""
     clips: tuple[str, ...] = field(default=tuple(CLIP_FRAMES))
+
+    def memory_bytes(self) -> int:
+        """About what it takes in memory, its renderer included."""
+        return self.portrait.nbytes * _MEMORY_PER_PORTRAIT_BYTE
 
     @cached_property
     def renderer(self) -> FaceRenderer:
@@ -71,6 +78,7 @@ def load_avatar(name: str, png: bytes, points: bytes) -> Avatar:
     if portrait is None or portrait.shape != (HEIGHT, WIDTH, 3):
         raise ValueError(f"the portrait of avatar {name!r} is not a {WIDTH}x{HEIGHT} picture")
     landmarks = np.asarray(json.loads(points)["points"], np.float32)
+    Face.measure(landmarks)
     return Avatar(
         name,
         np.asarray(portrait, np.uint8),

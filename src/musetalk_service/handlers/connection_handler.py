@@ -83,7 +83,7 @@ class ConnectionHandler:
         """The whole life of a connection; returns when it is over and everything is given back."""
         logs.bind(request_id=secrets.token_hex(6), trace_id=logs.trace_id(socket.headers.get("traceparent")))
         try:
-            live = self._admit(socket, user_id)
+            live = await self._admit(socket, user_id)
         except ServiceError as error:
             await _refuse(socket, error)
             return
@@ -114,7 +114,7 @@ class ConnectionHandler:
                     self._sessions.release(live)
             log.info("connection closed", extra={"session_id": live.protocol.session_id})
 
-    def _admit(self, socket: WebSocket, user_id: str) -> LiveSession:
+    async def _admit(self, socket: WebSocket, user_id: str) -> LiveSession:
         if not re.fullmatch(USER_ID_PATTERN, user_id):
             self._metrics.rejected.labels("user_id").inc()
             raise InvalidMessageError(
@@ -128,7 +128,7 @@ class ConnectionHandler:
         except (ForbiddenOriginError, RateLimitError) as error:
             self._metrics.rejected.labels("origin" if isinstance(error, ForbiddenOriginError) else "rate").inc()
             raise
-        live = self._sessions.admit(user_id)
+        live = self._sessions.admit(user_id, await self._sessions.find_avatar(user_id))
         live.address = address
         try:
             live.on_release = self._limiter.open_session(user_id, address)

@@ -5,22 +5,26 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 import msgspec
 
 from musetalk_service import __version__
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar import Avatar, load_default_avatar
-from musetalk_service.errors import BusClosedError, ModelNotFoundError, ProcessingError
+from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.errors import BusClosedError, ModelNotFoundError, ProcessingError, ServiceError
 from musetalk_service.models.clips import DEFAULT_CLIP, IDLE, kind_of
 from musetalk_service.models.media import GOP_FRAMES, Rendition, choose_rendition
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.utils import h264
+from musetalk_service.utils.byte_cache import ByteCache
 from musetalk_service.utils.encoding import FramePayload
 
 log = logging.getLogger(__name__)
@@ -30,14 +34,25 @@ Packets = tuple[FramePayload, ...]
 """One clip in one rendition, a payload per frame."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReadyAvatar:
     """An avatar whose idle packets are there; more of them arrive while sessions run."""
 
-    name: str
+    ref: str
+    """What hosts know it by: ``default``, or ``<id>@<version>``."""
     clip_frames: Mapping[str, int]
     idle: dict[str, dict[str, Packets]]
     """By rendition, then by clip."""
+
+    @property
+    def name(self) -> str:
+        """The avatar's id, whatever its version."""
+        return self.ref.partition("@")[0]
+
+    def packet_bytes(self) -> int:
+        """Memory of the packets; their base64 form is kept beside them once a client has asked for it."""
+        clips = (clip for form in self.idle.values() for clip in form.values())
+        return sum(len(payload.access_unit) for clip in clips for payload in clip) * 7 // 3
 
     def rendition(self, ladder: Sequence[Rendition], size: int, max_kbps: int | None) -> Rendition:
         """The form for a client's wish, or the first of the ladder while that is not encoded yet."""
@@ -52,40 +67,125 @@ class ReadyAvatar:
 class AvatarService:
     """Finds the avatar of a user, and prepares what its sessions share."""
 
-    def __init__(self, cache_dir: Path, renditions: Sequence[Rendition], *, default_enabled: bool) -> None:
+    def __init__(
+        self,
+        cache_dir: Path,
+        renditions: Sequence[Rendition],
+        library: AvatarLibrary,
+        *,
+        default_enabled: bool,
+        memory_bytes: int,
+    ) -> None:
         self._cache_dir = cache_dir
         self.renditions = renditions
+        self.library = library
         self._default_enabled = default_enabled
         self._default: ReadyAvatar | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._ready: ByteCache[str, ReadyAvatar] = ByteCache(memory_bytes, ReadyAvatar.packet_bytes)
+        self._loading: dict[str, asyncio.Task[ReadyAvatar]] = {}
+        self._in_use: WeakSet[ReadyAvatar] = WeakSet()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hosts: HostPool | None = None
 
     @property
     def ready(self) -> bool:
         """Whether sessions can begin."""
         return self._default is not None
 
-    async def prepare(self, hosts: HostPool) -> None:
-        """The first idle packets of the default avatar; the others follow in the background."""
+    async def prepare(self, hosts: HostPool, preload: Iterable[str] = ()) -> None:
+        """The first idle packets of the default avatar; the others follow in the background.
+
+        ``preload``: avatars that are made ready right after it.
+        """
+        self._hosts = hosts
         avatar = await asyncio.to_thread(load_default_avatar)
-        lengths = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
-        ready = ReadyAvatar(avatar.name, lengths, {rendition.name: {} for rendition in self.renditions})
-        await self._add(hosts, avatar, ready, DEFAULT_CLIP, self.renditions[:1])
-        self._default = ready
-        self._task = asyncio.create_task(self._prepare_rest(hosts, avatar, ready), name="idle-packets")
+        self._default = await self._make_ready(avatar)
+        self._go_on(self._preload(preload), "preload")
 
     async def close(self) -> None:
         """Stop preparing. Twice is fine."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*self._tasks, *self._loading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def find(self, user_id: str) -> ReadyAvatar:
-        """The avatar that answers a user. Raises :class:`ModelNotFoundError`."""
-        if not self._default_enabled or self._default is None:
-            raise ModelNotFoundError(
-                "no avatar is prepared for this user, and the default avatar is switched off", user_id=user_id
-            )
-        return self._default
+    async def obtain(self, user_id: str) -> ReadyAvatar:
+        """The avatar that answers a user: the newest version of their own, else the default one.
+
+        Those who come while it is made ready wait for the same work. Raises :class:`ModelNotFoundError`
+        where there is none, :class:`ProcessingError` when it cannot be made ready.
+        """
+        ref = self.library.find(user_id)  # a line of text and a stat: less than a thread would take
+        if ref is None:
+            if not self._default_enabled or self._default is None:
+                raise ModelNotFoundError(
+                    "no avatar is prepared for this user, and the default avatar is switched off", user_id=user_id
+                )
+            return self._default
+        ready = self._ready.get(ref)
+        return ready if ready is not None else await asyncio.shield(self._load(ref))
+
+    async def published(self, avatar_id: str) -> ReadyAvatar:
+        """A new version of an avatar is there: make it ready, and clear away versions that nobody shows any more."""
+        ready = await self.obtain(avatar_id)
+        await self.prune()
+        return ready
+
+    async def prune(self) -> None:
+        """Delete versions and packets that are neither current nor in use."""
+        await asyncio.to_thread(self.library.prune, self.refs_in_use())
+        await asyncio.to_thread(self._prune_packets)
+
+    def _prune_packets(self) -> None:
+        kept = {*self.refs_in_use(), *map(self.library.find, self.library.ids())}
+        for path in self._cache_dir.glob("*@*.packets"):
+            if path.name[: path.name.index("@") + 17] not in kept:
+                path.unlink(missing_ok=True)
+
+    async def remove(self, avatar_id: str) -> bool:
+        """Delete an avatar; returns whether there was one. Sessions that show it go on with what is in memory."""
+        removed = await asyncio.to_thread(self.library.remove, avatar_id)
+        for ref in [ref for ref in self._ready if ref.partition("@")[0] == avatar_id]:
+            self._ready.drop(ref)
+        await asyncio.to_thread(self._prune_packets)
+        return removed
+
+    def refs_in_use(self) -> set[str]:
+        """The versions that sessions show or that are kept ready."""
+        return {avatar.ref for avatar in self._in_use}
+
+    def _load(self, ref: str) -> "asyncio.Task[ReadyAvatar]":
+        task = self._loading.get(ref)
+        if task is None:
+            task = self._loading[ref] = asyncio.create_task(self._make_ready_from_disk(ref), name=f"load-{ref}")
+            task.add_done_callback(lambda _: self._loading.pop(ref, None))
+        return task
+
+    async def _make_ready_from_disk(self, ref: str) -> ReadyAvatar:
+        ready = await self._make_ready(await asyncio.to_thread(self.library.load, ref))
+        self._ready.put(ref, ready)
+        return ready
+
+    async def _make_ready(self, avatar: Avatar) -> ReadyAvatar:
+        assert self._hosts is not None  # prepare() comes first
+        lengths = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
+        ready = ReadyAvatar(avatar.name, lengths, {rendition.name: {} for rendition in self.renditions})
+        await self._add(self._hosts, avatar, ready, DEFAULT_CLIP, self.renditions[:1], urgent=True)
+        self._in_use.add(ready)
+        self._go_on(self._prepare_rest(self._hosts, avatar, ready), "idle-packets")
+        return ready
+
+    async def _preload(self, avatar_ids: Iterable[str]) -> None:
+        for avatar_id in avatar_ids:
+            try:
+                await self.obtain(avatar_id)
+            except ServiceError as error:
+                log.error("avatar not preloaded", extra={"avatar": avatar_id, "cause": error.message})
+
+    def _go_on(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _prepare_rest(self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar) -> None:
         for clip in sorted(clip for clip in avatar.clips if kind_of(clip) == IDLE):
@@ -95,7 +195,14 @@ class AvatarService:
                 log.error("idle clip left out", extra={"clip": clip, "cause": error.message})
 
     async def _add(
-        self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar, clip: str, renditions: Sequence[Rendition]
+        self,
+        hosts: HostPool,
+        avatar: Avatar,
+        ready: ReadyAvatar,
+        clip: str,
+        renditions: Sequence[Rendition],
+        *,
+        urgent: bool = False,
     ) -> None:
         """Packets of a clip, from the cache where they are, else from a host."""
         missing = []
@@ -111,7 +218,7 @@ class AvatarService:
         if not missing:
             return
         log.info("encoding an idle clip, once", extra={"avatar": avatar.name, "clip": clip, "forms": len(missing)})
-        for rendition, units in (await self._encode(hosts, avatar.name, clip, missing)).items():
+        for rendition, units in (await self._encode(hosts, avatar.name, clip, missing, urgent)).items():
             if not units:
                 raise ProcessingError(f"clip {clip} of avatar {avatar.name!r} cannot be encoded; the log says why")
             ready.idle[rendition.name][clip] = _payloads(units)
@@ -119,14 +226,14 @@ class AvatarService:
             await asyncio.to_thread(_write_packets, self._path(avatar, clip, rendition), packets)
 
     async def _encode(
-        self, hosts: HostPool, avatar: str, clip: str, renditions: Sequence[Rendition]
+        self, hosts: HostPool, avatar: str, clip: str, renditions: Sequence[Rendition], urgent: bool
     ) -> dict[Rendition, list[bytes]]:
         while True:
             host = await hosts.first()
             loop = asyncio.get_running_loop()
             waiters: dict[Rendition, asyncio.Future[list[bytes]]] = {r: loop.create_future() for r in renditions}
             host.clips.update({(avatar, clip, r.name): waiter for r, waiter in waiters.items()})
-            host.send(bus.PrepareClip(avatar, clip, list(renditions)), now=0.0)
+            host.send(bus.PrepareClip(avatar, clip, list(renditions), urgent), now=0.0)
             try:
                 units = await asyncio.gather(*waiters.values())
             except BusClosedError:

@@ -60,9 +60,10 @@ class PoseEaser:
 class ClipJob:
     """A clip on its way to packets: closed GOPs, mouth at rest, a picture drawn once for all renditions."""
 
-    def __init__(self, avatar: Avatar, clip: str, renditions: Sequence[Rendition]) -> None:
+    def __init__(self, avatar: Avatar, clip: str, renditions: Sequence[Rendition], *, urgent: bool = False) -> None:
         self._avatar = avatar
         self.clip = clip
+        self.urgent = urgent
         label = synthetic_label("static", __version__)
         self._encoders = {rendition.name: H264Encoder(label, rendition) for rendition in renditions}
         self._units: dict[str, list[bytes]] = {name: [] for name in self._encoders}
@@ -154,8 +155,8 @@ class EngineHost:
 
     @property
     def has_background_work(self) -> bool:
-        """Whether clips wait to be encoded, and nobody speaks who would have to wait for that."""
-        return bool(self._clip_jobs) and not self._speakers
+        """Whether a clip waits to be encoded that is urgent, or that keeps nobody waiting who speaks."""
+        return bool(self._clip_jobs) and (not self._speakers or self._clip_jobs[0].urgent)
 
     def work_in_background(self) -> list[bus.DownMessage]:
         """One frame of the oldest clip job; its packets when that was the last."""
@@ -173,7 +174,11 @@ class EngineHost:
     def _begin_clip(self, message: bus.PrepareClip) -> list[bus.DownMessage]:
         try:
             avatar = self._avatars(message.avatar)
-            self._clip_jobs.append(ClipJob(avatar, message.clip, message.renditions))
+            job = ClipJob(avatar, message.clip, message.renditions, urgent=message.urgent)
+            if message.urgent:
+                self._clip_jobs.appendleft(job)
+            else:
+                self._clip_jobs.append(job)
             return []
         except Exception:
             log.exception("clip refused", extra={"avatar": message.avatar, "clip": message.clip})

@@ -114,7 +114,7 @@ class LiveSession:
         self.stream = SessionStream(
             opened.session_id,
             StreamSettings(
-                self.avatar.name, context.settings.engine, context.settings.late_limit_s, options.blendshapes
+                self.avatar.ref, context.settings.engine, context.settings.late_limit_s, options.blendshapes
             ),
             idle=self.avatar.idle[self.rendition.name],
             rendition=self.rendition,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from musetalk_service.errors import AtCapacityError, InvalidSessionError
 from musetalk_service.models import messages as wire
 from musetalk_service.models.session import Session, State, Trigger, adopt_session_id
-from musetalk_service.services.avatar_service import AvatarService
+from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import LiveSession, SessionContext, SessionSettings
@@ -62,17 +62,23 @@ class SessionService:
                 self._look_ahead = status.look_ahead_samples
         return self._look_ahead
 
-    def admit(self, user_id: str) -> LiveSession:
+    async def find_avatar(self, user_id: str) -> ReadyAvatar:
+        """The avatar that answers a user; may have to be made ready.
+
+        Raises :class:`AtCapacityError` (HTTP 503, Retry-After), :class:`ModelNotFoundError` or
+        :class:`ProcessingError`.
+        """
+        self._check_up()
+        return await self._avatars.obtain(user_id)
+
+    def admit(self, user_id: str, avatar: ReadyAvatar) -> LiveSession:
         """A slot for a new connection, before its handshake is answered.
 
-        Raises :class:`AtCapacityError` (HTTP 503, Retry-After) or :class:`ModelNotFoundError`.
+        Raises :class:`AtCapacityError` (HTTP 503, Retry-After).
         """
-        if self._draining or not self._avatars.ready:
-            reason = "draining" if self._draining else "starting"
-            raise self._at_capacity(f"the server is {reason}", reason)
+        self._check_up()
         if len(self._sessions) >= self.settings.max_sessions and not self._release_longest_detached():
             raise self._at_capacity(f"all {self.settings.max_sessions} sessions are taken", "full")
-        avatar = self._avatars.find(user_id)
         session_id = adopt_session_id(None, self._sessions)
         protocol = Session(user_id, session_id, frozenset(avatar.clip_frames))
         live = LiveSession(protocol, avatar, self._context, self._look_ahead_samples())
@@ -80,6 +86,11 @@ class SessionService:
         self._empty.clear()
         self.metrics.sessions_active.set(len(self._sessions))
         return live
+
+    def _check_up(self) -> None:
+        if self._draining or not self._avatars.ready:
+            reason = "draining" if self._draining else "starting"
+            raise self._at_capacity(f"the server is {reason}", reason)
 
     def rename(self, live: LiveSession, proposed: str | None) -> Session:
         """The session's protocol state under the client's id where that is usable."""

@@ -157,6 +157,20 @@ def test_clip_is_made_in_all_forms_a_frame_at_a_time(host: EngineHost) -> None:
         assert {luma.shape for luma in decode(reply.access_units)} == {(size, size)}
 
 
+def test_urgent_clip_goes_first_and_does_not_wait_for_silence(host: EngineHost) -> None:
+    forms = [RENDITION]
+    host.handle([bus.PrepareClip("default", "action_1", forms), _open(), _render(0)])
+    assert not host.has_background_work
+    host.handle([bus.PrepareClip("default", "action_2", forms, urgent=True)])
+    assert host.has_background_work
+    replies: list[bus.DownMessage] = []
+    while host.has_background_work:
+        replies += host.work_in_background()
+    assert [reply.clip for reply in replies if isinstance(reply, bus.ClipPackets)] == ["action_2"]
+    host.handle([bus.Shut("s", 1)])
+    assert host.has_background_work
+
+
 # --- the pose ---
 
 

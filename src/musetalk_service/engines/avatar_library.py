@@ -1,0 +1,158 @@
+"""Prepared avatars on disk: found, read, published and removed without ever showing half of one.
+
+    <root>/<id>/current                  the name of the version that new sessions get
+    <root>/<id>/<version>/manifest.json  and the files that it names
+    <root>/.staging/                     what is being prepared
+
+A version is never changed once it is published; preparing again publishes another one. A session that
+runs goes on with the version it began with, by its reference ``<id>@<version>``.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_avatar
+from musetalk_service.errors import ModelNotFoundError
+from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, VERSION_PATTERN, Manifest
+
+_MANIFEST = "manifest.json"
+_CURRENT = "current"
+_STAGING = ".staging"
+_MANIFEST_MAX_BYTES = 1 << 20
+
+
+class AvatarLibrary:
+    """The avatars under one folder. Methods touch the disk; any process may have its own library of a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def ids(self) -> list[str]:
+        """The avatars that can be used, sorted."""
+        with contextlib.suppress(OSError):
+            return sorted(entry.name for entry in os.scandir(self.root) if self.find(entry.name) is not None)
+        return []
+
+    def find(self, avatar_id: str) -> str | None:
+        """The reference ``<id>@<version>`` that new sessions of an avatar get; None where there is none."""
+        if avatar_id == DEFAULT_AVATAR or not re.fullmatch(AVATAR_ID_PATTERN, avatar_id):
+            return None
+        folder = self.root / avatar_id
+        try:
+            version = (folder / _CURRENT).read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        if folder.is_symlink() or not re.fullmatch(VERSION_PATTERN, version):
+            return None
+        return f"{avatar_id}@{version}" if (folder / version / _MANIFEST).is_file() else None
+
+    def folder(self, ref: str) -> Path:
+        """Where a version lies. Raises :class:`ModelNotFoundError` for what is no reference or not there."""
+        avatar_id, _, version = ref.partition("@")
+        if not re.fullmatch(AVATAR_ID_PATTERN, avatar_id) or not re.fullmatch(VERSION_PATTERN, version):
+            raise ModelNotFoundError(f"{ref[:100]!r} is no reference to an avatar")
+        folder = self.root / avatar_id / version
+        if folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
+            raise ModelNotFoundError(f"avatar {ref!r} is not there")
+        return folder
+
+    def manifest(self, ref: str) -> Manifest:
+        """Raises :class:`ModelNotFoundError` when it is missing, too large or not of a format that is known."""
+        path = self.folder(ref) / _MANIFEST
+        try:
+            if path.stat().st_size > _MANIFEST_MAX_BYTES:
+                raise ModelNotFoundError(f"the manifest of avatar {ref!r} is too large")
+            return Manifest.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ModelNotFoundError(f"the manifest of avatar {ref!r} cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelNotFoundError(f"the manifest of avatar {ref!r} is wrong: {where}: {first['msg']}") from None
+
+    def load(self, ref: str) -> Avatar:
+        """An avatar in memory. Raises :class:`ModelNotFoundError` where its files are missing or damaged."""
+        folder, manifest = self.folder(ref), self.manifest(ref)
+        try:
+            portrait = _member(folder, manifest.portrait).read_bytes()
+            return load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None
+
+    def stage(self) -> Path:
+        """A new empty folder on the same disk, for what :meth:`publish` takes."""
+        path = self.root / _STAGING / secrets.token_hex(8)
+        path.mkdir(parents=True)
+        return path
+
+    def publish(self, staged: Path, manifest: Manifest) -> str:
+        """Make a staged folder the version that new sessions get; returns its reference.
+
+        The manifest is written last. A crash at any moment leaves the version before in use.
+        """
+        _write(staged / _MANIFEST, manifest.model_dump_json(indent=2))
+        folder = self.root / manifest.avatar_id
+        folder.mkdir(parents=True, exist_ok=True)
+        staged.rename(folder / manifest.version)
+        _write(folder / _CURRENT, manifest.version)
+        return f"{manifest.avatar_id}@{manifest.version}"
+
+    def remove(self, avatar_id: str) -> bool:
+        """Delete an avatar with all its versions; returns whether there was one."""
+        if not re.fullmatch(AVATAR_ID_PATTERN, avatar_id) or (self.root / avatar_id).is_symlink():
+            return False
+        grave = self.root / _STAGING / secrets.token_hex(8)
+        grave.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (self.root / avatar_id).rename(grave)  # gone for everybody at once, whatever follows
+        except OSError:
+            return False
+        shutil.rmtree(grave, ignore_errors=True)
+        return True
+
+    def prune(self, in_use: Collection[str]) -> None:
+        """Delete versions that are neither current nor in use (references)."""
+        for avatar_id in self.ids():
+            keep = {self.find(avatar_id), *in_use}
+            for version in self._versions(avatar_id):
+                if f"{avatar_id}@{version.name}" not in keep:
+                    shutil.rmtree(version, ignore_errors=True)
+
+    def clear_staging(self) -> None:
+        """Delete what preparations that did not end have left; only while none runs."""
+        shutil.rmtree(self.root / _STAGING, ignore_errors=True)
+
+    def _versions(self, avatar_id: str) -> Iterator[Path]:
+        for path in (self.root / avatar_id).iterdir():
+            if re.fullmatch(VERSION_PATTERN, path.name) and path.is_dir() and not path.is_symlink():
+                yield path
+
+
+def new_version() -> str:
+    """A name for a version that no other has."""
+    return secrets.token_hex(8)
+
+
+def _member(folder: Path, name: str) -> Path:
+    """A file that a manifest names. Raises ``ValueError`` when it lies elsewhere or is a link."""
+    path = folder / name
+    if path.parent != folder or path.is_symlink():
+        raise ValueError(f"{name[:100]!r} is no file of its folder")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

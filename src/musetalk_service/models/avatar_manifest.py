@@ -1,0 +1,50 @@
+"""What is written beside a prepared avatar: where it came from, what it consists of, who agreed to it."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT: Final = 1
+"""Goes up when an older service could not read the files any more."""
+AVATAR_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+"""As a user_id: an avatar is its user's."""
+VERSION_PATTERN = r"^[0-9a-f]{16}$"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Source(_Model):
+    """The upload that the avatar was made of; its name is not kept, since names come from strangers."""
+
+    kind: Literal["photo", "video"]
+    width: int
+    height: int
+    seconds: Annotated[float, Field(ge=0, description="0 for a photo.")] = 0.0
+    sha256: str
+
+
+class Consent(_Model):
+    """Who agreed that this face may speak words that its owner has not said."""
+
+    by: Annotated[str, Field(min_length=1, max_length=200, description="Name of the person who agreed.")]
+    at: datetime
+    note: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Manifest(_Model):
+    """``manifest.json`` of one version of one avatar."""
+
+    format: Literal[1] = FORMAT
+    avatar_id: Annotated[str, Field(pattern=AVATAR_ID_PATTERN)]
+    version: Annotated[str, Field(pattern=VERSION_PATTERN, description="Changes with every preparation.")]
+    created: datetime
+    generator: Annotated[str, Field(description="Name and version of the program that wrote it.")]
+    source: Source
+    consent: Consent | None = None
+    portrait: Annotated[str, Field(description="512x512 picture, lossless.")] = "portrait.png"
+    landmarks: Annotated[str, Field(description='{"points": 478 rows of x, y, z in pixels of the portrait}.')] = (
+        "landmarks.json"
+    )

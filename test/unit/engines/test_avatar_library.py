@@ -1,0 +1,136 @@
+"""Avatars on disk: whole or not at all, and never outside of their folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musetalk_service.engines.avatar import load_default_avatar
+from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.errors import ModelNotFoundError
+from support.avatars import manifest_for, publish
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> AvatarLibrary:
+    return AvatarLibrary(tmp_path / "avatars")
+
+
+def test_what_is_published_is_found_and_loads(library: AvatarLibrary) -> None:
+    assert library.ids() == [] and library.find("alice") is None
+    ref = publish(library.root, "alice")
+    assert library.ids() == ["alice"]
+    assert library.find("alice") == ref
+    avatar = library.load(ref)
+    assert avatar.name == ref
+    assert np.array_equal(avatar.portrait, load_default_avatar().portrait)
+    assert library.manifest(ref).source.kind == "photo"
+
+
+def test_a_new_version_takes_over_and_the_old_one_stays_till_pruned(library: AvatarLibrary) -> None:
+    first = publish(library.root, "alice")
+    second = publish(library.root, "alice")
+    assert library.find("alice") == second != first
+    library.prune({first})
+    assert library.folder(first).is_dir()
+    library.prune(set())
+    with pytest.raises(ModelNotFoundError):
+        library.folder(first)
+    assert library.load(second)
+
+
+def test_staged_files_are_nobodys_avatar_until_published(library: AvatarLibrary) -> None:
+    staged = library.stage()
+    (staged / "portrait.png").write_bytes(b"half")
+    assert library.ids() == []
+    library.clear_staging()
+    assert not staged.exists()
+
+
+def test_crash_between_the_two_renames_leaves_the_version_before(
+    library: AvatarLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish(library.root, "alice")
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == "current":
+            raise OSError("power cut")
+        return Path.rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="power cut"):
+        publish(library.root, "alice")
+    assert library.find("alice") == first
+
+
+def test_removed_is_gone_at_once(library: AvatarLibrary) -> None:
+    ref = publish(library.root, "alice")
+    publish(library.root, "bob")
+    assert library.remove("alice") and not library.remove("alice")
+    assert library.ids() == ["bob"]
+    with pytest.raises(ModelNotFoundError):
+        library.load(ref)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../bob", "bob/..", "/etc", "a" * 65, "böb", "bob\n", "bob@", ".staging", "default", "a\0b"]
+)
+def test_names_that_are_none_are_nobodys(library: AvatarLibrary, name: str) -> None:
+    publish(library.root, "bob")
+    assert library.find(name) is None
+    assert not library.remove(name)
+    for ref in (name, f"{name}@0123456789abcdef", f"bob@{name}"):
+        with pytest.raises(ModelNotFoundError):
+            library.folder(ref)
+
+
+def test_links_are_not_followed(library: AvatarLibrary, tmp_path: Path) -> None:
+    outside = AvatarLibrary(tmp_path / "outside")
+    ref = publish(outside.root, "eve")
+    library.root.mkdir()
+    (library.root / "eve").symlink_to(outside.root / "eve")
+    assert library.find("eve") is None and not library.remove("eve")
+    with pytest.raises(ModelNotFoundError):
+        library.load(ref)
+    version = publish(library.root, "mallory")
+    portrait = library.folder(version) / "portrait.png"
+    portrait.unlink()
+    portrait.symlink_to(outside.folder(ref) / "portrait.png")
+    with pytest.raises(ModelNotFoundError, match="no file of its folder"):
+        library.load(version)
+
+
+@pytest.mark.parametrize("portrait", ["../../x.png", "/etc/passwd", "..", "sub/portrait.png"])
+def test_manifests_name_only_files_of_their_folder(library: AvatarLibrary, portrait: str) -> None:
+    staged = library.stage()
+    ref = library.publish(staged, manifest_for("alice").model_copy(update={"portrait": portrait}))
+    with pytest.raises(ModelNotFoundError, match="damaged"):
+        library.load(ref)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "portrait.png").write_bytes(b"no picture"),
+        lambda folder: (folder / "portrait.png").unlink(),
+        lambda folder: (folder / "landmarks.json").write_text('{"points": [[1, 2, 3]]}'),
+        lambda folder: (folder / "landmarks.json").write_text("{}"),
+        lambda folder: (folder / "manifest.json").write_text('{"format": 2}'),
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        lambda folder: (folder / "manifest.json").write_bytes(b" " * (1 << 21)),
+        lambda folder: (folder / "manifest.json").unlink(),
+    ],
+)
+def test_damaged_files_are_told_apart_from_crashes(library: AvatarLibrary, damage: object) -> None:
+    ref = publish(library.root, "alice")
+    damage(library.folder(ref))  # type: ignore[operator]
+    with pytest.raises(ModelNotFoundError, match="alice"):
+        library.load(ref)
+
+
+def test_manifest_keeps_fields_that_newer_services_add(library: AvatarLibrary) -> None:
+    ref = publish(library.root, "alice")
+    path = library.folder(ref) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"newer": 1}))
+    assert library.manifest(ref).avatar_id == "alice"
