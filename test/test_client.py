@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TextIO, get_args
+from typing import TextIO
 
 from websockets.exceptions import WebSocketException
 
-from musetalk_service.client import MuseTalkClient, Resolution, ServerError
+from musetalk_service.client import MuseTalkClient, ServerError
 from support.client_progress import Progress
 from support.client_prompt import run_prompt
 from support.client_report import Report, table
@@ -34,9 +34,7 @@ PAUSE_S = 1.0
 """Between utterances: the face comes to rest."""
 
 
-async def run(
-    options: argparse.Namespace, recording: Recording | None, lines: Iterable[str], output: TextIO
-) -> Report:
+async def run(options: argparse.Namespace, recording: Recording | None, lines: Iterable[str], output: TextIO) -> Report:
     """One session, from INIT to CLOSE_ACK."""
     say = partial(print, file=output, flush=True)
     report = Report()
@@ -141,7 +139,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="all figures, lip sync too, as a table or as JSON on standard output",
     )
     parser.add_argument("--binary", action="store_true", help="frames as binary messages, not JSON")
-    parser.add_argument("--resolution", choices=get_args(Resolution), default="512x512", help="(%(default)s)")
+    parser.add_argument(
+        "--size", "--resolution", dest="resolution", metavar="WxH", help="picture; the server's default"
+    )
     parser.add_argument("--max-kbps", type=int, metavar="N", help="peak rate of the video that can be taken")
     parser.add_argument("--events", action="store_true", help="ask for EVENT messages")
     parser.add_argument("--resume", action="store_true", help="take the session up again when the connection breaks")

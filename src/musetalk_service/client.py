@@ -65,7 +65,6 @@ __all__ = [
 ]
 
 State = Literal["idle", "speaking", "action"]
-Resolution = Literal["512x512", "384x384", "256x256"]
 FrameForm = Literal["json", "binary"]
 
 _RETRY_S = (0.0, 0.1, 0.2, 0.5, 1.0)
@@ -123,7 +122,7 @@ class MuseTalkClient:
         *,
         auth_token: str | None = None,
         session_id: str | None = None,
-        resolution: Resolution = "512x512",
+        resolution: str | None = None,
         max_kbps: int | None = None,
         frames: FrameForm = "binary",
         events: bool = False,
@@ -140,7 +139,8 @@ class MuseTalkClient:
         Args:
             auth_token: a JSON Web Token; goes into the handshake's Authorization header, and into INIT.
             session_id: a UUID v4; one is made when absent.
-            resolution: of the video. `width` and `height` say what the server gives.
+            resolution: of the video, "<width>x<height>"; the server's default when absent. What it may be is
+                in the `resolutions` of `GET /health`; `width` and `height` say what the server gives.
             max_kbps: the peak rate that this client can take, in kbit/s, 50 or more.
             frames: how frames travel; binary ones need a quarter less. What the iteration yields is the same.
             events: whether `Event` messages are wanted.
@@ -158,7 +158,7 @@ class MuseTalkClient:
         for how long), TimeoutError, OSError, ValueError, or websockets.exceptions.WebSocketException.
         """
         target = Target(server, user_id, auth_token, ssl, timeout, close_timeout)
-        video: dict[str, Any] = {"resolution": resolution, "fps": 25}
+        video: dict[str, Any] = {"fps": 25} if resolution is None else {"resolution": resolution, "fps": 25}
         if max_kbps is not None:
             video["max_kbps"] = max_kbps
         data = target.init_data() | {"video_config": video, "frames": frames, "events": events}

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from musetalk_service.errors import ConfigurationError
+from musetalk_service.models.media import FrameSize, parse_size
 
 _MIN_SECRET_BYTES = 32
 _FRONT_ONLY = {
@@ -116,7 +117,14 @@ class Settings(BaseSettings):
 
     # Stream
     video_crf: int = Field(23, ge=10, le=40, description="x264 constant rate factor; lower is better and bigger.")
-    video_max_kbps: int = Field(1500, ge=100, description="Peak bit rate of the VBV model.")
+    video_max_kbps: int = Field(
+        1500, ge=100, description="Peak bit rate of a 512x512 picture; other sizes get a share by their pixels."
+    )
+    video_sizes: Annotated[list[str], NoDecode] = Field(
+        ["512x512", "384x384", "256x256"],
+        description="Picture sizes that clients may ask for, the default one first: a JSON list or comma separated "
+        "WIDTHxHEIGHT, for example 720x720, 1024x1024 or 720x1280. Each costs memory for its idle packets.",
+    )
     audio_jitter_ms: int = Field(
         20, ge=0, le=1000, description="Audio held back against network jitter before lips start to move."
     )
@@ -167,7 +175,7 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="One line of text or one JSON object per event.")
 
-    @field_validator("cors_origins", "preload_avatars", mode="before")
+    @field_validator("cors_origins", "preload_avatars", "video_sizes", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -176,6 +184,13 @@ class Settings(BaseSettings):
                 json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
             )
         return value
+
+    @field_validator("video_sizes")
+    @classmethod
+    def _check_sizes(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("at least one picture size is needed")
+        return list(dict.fromkeys(f"{parse_size(text)}" for text in value))
 
     @field_validator("auth_secret")
     @classmethod
@@ -200,6 +215,11 @@ class Settings(BaseSettings):
     def for_hosts(self) -> str:
         """As JSON for the engine hosts, without what only the front needs to know."""
         return self.model_dump_json(exclude=_FRONT_ONLY)
+
+    @property
+    def frame_sizes(self) -> list[FrameSize]:
+        """VIDEO_SIZES as numbers."""
+        return [parse_size(text) for text in self.video_sizes]
 
     @property
     def host_count(self) -> int:

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _DESCRIPTION = (
     "Send speech over a WebSocket, get back a continuous stream of a face that speaks it: "
-    "512x512 H.264 at 25 frames a second. All faces shown are synthetic."
+    "H.264 at 25 frames a second, 512x512 unless another size is asked for. All faces shown are synthetic."
 )
 _EXPIRY_PERIOD_S = 1.0
 
@@ -54,7 +54,7 @@ class Front:
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
         self.hosts = hosts or HostPool(settings.host_count, settings.for_hosts(), self.clock, self.metrics)
-        renditions = make_renditions(settings.video_crf, settings.video_max_kbps)
+        renditions = make_renditions(settings.video_crf, settings.video_max_kbps, settings.frame_sizes)
         self.avatars = AvatarService(
             settings.cache_dir,
             renditions,

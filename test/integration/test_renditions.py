@@ -51,6 +51,22 @@ async def test_each_form_is_a_whole_stream_of_its_own(cache_dir: Path) -> None:
         assert rates[512, None] > rates[512, 100] > rates[256, 100]
 
 
+async def test_operator_decides_which_sizes_there_are(cache_dir: Path) -> None:
+    sizes = ["384x384", "288x512"]
+    async with started_service(cache_dir / "own", video_sizes=sizes) as service:
+        started = (await _open(service)).answers("INIT_SUCCESS")[0].data
+        assert (started.width, started.height, started.resolutions) == (384, 384, sizes)
+        client = service.connect()
+        client.send("INIT", {"video_config": {"resolution": "512x512"}})
+        await settle()
+        (refusal,) = client.answers("ERROR")
+        assert refusal.data.code == "INVALID_MESSAGE"
+        assert refusal.data.details == {"field": "data.video_config.resolution", "allowed": sizes}
+        assert await client.open(video_config={"resolution": "384x384"})  # the refusal has changed nothing
+        await service.run(1.0)
+        assert {luma.shape for luma in decode(client.units)} == {(384, 384)}
+
+
 async def test_form_that_is_not_made_yet_is_answered_with_the_best(cache_dir: Path) -> None:
     async with started_service(cache_dir) as service:
         client = await _open(service, resolution="256x256")

@@ -164,7 +164,7 @@ def test_manners_and_sizes_can_be_chosen(page: Page, live_server: str) -> None:
     page.wait_for_function("events.includes('speech_ended')")
 
     for _ in range(60):  # a server that is still encoding small idle clips gives the full size
-        page.select_option("#resolution", "256")
+        page.select_option("#resolution", "256x256")
         page.wait_for_function("musetalk.state === 'idle'")
         if page.evaluate("musetalk.info.width") == 256:
             break
@@ -172,7 +172,7 @@ def test_manners_and_sizes_can_be_chosen(page: Page, live_server: str) -> None:
     page.wait_for_function("document.getElementById('face').width === 256")
     drawn = page.evaluate("musetalk.stats.framesDrawn")
     page.wait_for_function(f"musetalk.stats.framesDrawn > {drawn + 25}")
-    assert page.input_value("#resolution") == "256"
+    assert page.input_value("#resolution") == "256x256"
     page.wait_for_function("videos.at(-1) === 'idle_6'")  # the new session waits in the chosen manner
 
 

@@ -126,7 +126,7 @@ async def test_what_is_not_asked_for_is_not_said(server: ScriptedServer) -> None
     async with MuseTalkClient.connect(server.url, "alice") as client:
         assert (client.width, client.max_kbps) == (512, None)
     assert server.authorization is None
-    video = {"resolution": "512x512", "fps": 25}
+    video = {"fps": 25}
     assert server.data_of("INIT") == [{"user_id": "alice", "video_config": video, "frames": "binary", "events": False}]
 
 

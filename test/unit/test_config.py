@@ -56,6 +56,19 @@ def test_host_settings_come_from_the_front_alone(monkeypatch: pytest.MonkeyPatch
     assert host.model_dump(exclude={"auth_secret"}) == front.model_dump(exclude={"auth_secret"})
 
 
+def test_picture_sizes_are_read_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [str(size) for size in load_settings().frame_sizes] == ["512x512", "384x384", "256x256"]
+    monkeypatch.setenv("VIDEO_SIZES", "720x1280, 512x512,720x1280")
+    assert load_settings().frame_sizes == [(720, 1280), (512, 512)]
+
+
+@pytest.mark.parametrize("wrong", ["[]", "511x512", "4000x4000", "big"])
+def test_wrong_picture_size_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("VIDEO_SIZES", wrong)
+    with pytest.raises(ConfigurationError, match="VIDEO_SIZES"):
+        load_settings()
+
+
 @pytest.mark.parametrize("alone", ["tls_certfile", "tls_keyfile"])
 def test_certificate_and_key_go_together(alone: str) -> None:
     with pytest.raises(ConfigurationError, match=r"TLS_KEYFILE.*both or none"):

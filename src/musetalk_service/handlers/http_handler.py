@@ -48,6 +48,7 @@ class Health(BaseModel):
     hosts_ready: int
     sessions_active: int
     max_sessions: int
+    resolutions: list[str] = Field(description="What video_config.resolution may ask for, the default one first.")
     uptime_s: float
 
 
@@ -178,6 +179,7 @@ class HttpHandler:
             hosts_ready=len(hosts),
             sessions_active=len(self.sessions),
             max_sessions=self.sessions.settings.max_sessions,
+            resolutions=self.sessions.resolutions,
             uptime_s=round(time.monotonic() - self.started, 1),
         )
 

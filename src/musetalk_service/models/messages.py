@@ -31,14 +31,15 @@ class _Model(BaseModel):
 class VideoConfig(_Model):
     """What INIT may ask of the video."""
 
-    resolution: Literal["512x512", "384x384", "256x256"] = "512x512"
+    resolution: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[1-9][0-9]{2,3}x[1-9][0-9]{2,3}$",
+            description="<width>x<height>, one of GET /health's resolutions; the first of them when absent.",
+        ),
+    ] = None
     fps: Literal[25] = 25
     max_kbps: Annotated[int | None, Field(ge=50, description="Peak rate that the client can take.")] = None
-
-    @property
-    def size(self) -> int:
-        """Pixels of a side."""
-        return int(self.resolution.partition("x")[0])
 
 
 class InitData(_Model):
@@ -205,6 +206,7 @@ class InitSuccessData(_Model):
     width: int
     height: int
     fps: int
+    resolutions: Annotated[list[str], Field(description="What video_config.resolution may ask for.")] = []
     max_kbps: Annotated[int | None, Field(description="Peak rate of the video, without the base64's third.")] = None
     delay_ms: int = Field(
         description="From a chunk's arrival to the frame that shows it: look-ahead, one tick, jitter setting."

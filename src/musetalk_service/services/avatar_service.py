@@ -21,7 +21,7 @@ from musetalk_service.engines.avatar import Avatar, load_default_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import BusClosedError, ModelNotFoundError, ProcessingError, ServiceError
 from musetalk_service.models.clips import DEFAULT_CLIP, IDLE, kind_of
-from musetalk_service.models.media import GOP_FRAMES, Rendition, choose_rendition
+from musetalk_service.models.media import GOP_FRAMES, FrameSize, Rendition, choose_rendition
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.utils import h264
 from musetalk_service.utils.byte_cache import ByteCache
@@ -54,7 +54,7 @@ class ReadyAvatar:
         clips = (clip for form in self.idle.values() for clip in form.values())
         return sum(len(payload.access_unit) for clip in clips for payload in clip) * 7 // 3
 
-    def rendition(self, ladder: Sequence[Rendition], size: int, max_kbps: int | None) -> Rendition:
+    def rendition(self, ladder: Sequence[Rendition], size: FrameSize, max_kbps: int | None) -> Rendition:
         """The form for a client's wish, or the first of the ladder while that is not encoded yet."""
         wanted = choose_rendition(ladder, size, max_kbps)
         return wanted if DEFAULT_CLIP in self.idle.get(wanted.name, {}) else ladder[0]

@@ -8,8 +8,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from musetalk_service.errors import InvalidMessageError
 from musetalk_service.models import messages as wire
-from musetalk_service.models.media import FPS, SAMPLE_RATE, Rendition, samples_to_ms
+from musetalk_service.models.media import FPS, SAMPLE_RATE, FrameSize, Rendition, parse_size, samples_to_ms, sizes_of
 from musetalk_service.models.session import CloseReason, Session, Trigger
 from musetalk_service.services.audio_service import AudioIntake, AudioTimeline, make_timeline
 from musetalk_service.services.authentication import Principal
@@ -54,6 +55,23 @@ class SessionContext:
     frame_clock: FrameClock
     clock: Clock
     metrics: Metrics
+
+    @property
+    def resolutions(self) -> list[str]:
+        """The sizes that a client may ask for, the default one first."""
+        return [f"{size}" for size in sizes_of(self.renditions)]
+
+    def served_size(self, resolution: str | None) -> FrameSize:
+        """Raises :class:`InvalidMessageError` for a size that the operator does not allow."""
+        if resolution is None:
+            return self.renditions[0].size
+        if resolution not in self.resolutions:
+            raise InvalidMessageError(
+                f"video_config.resolution {resolution} is not served here; allowed: {', '.join(self.resolutions)}",
+                field="data.video_config.resolution",
+                allowed=self.resolutions,
+            )
+        return parse_size(resolution)
 
 
 def _nothing() -> None:
@@ -102,14 +120,18 @@ class LiveSession:
         return samples_to_ms(self.timeline.target_delay + SAMPLE_RATE // FPS)
 
     def open(self, opened: Session, options: wire.InitData, hosts: HostPool) -> None:
-        """INIT was accepted: the picture as the client wants it; it starts with :meth:`start`."""
+        """INIT was accepted: the picture as the client wants it; it starts with :meth:`start`.
+
+        Raises :class:`InvalidMessageError` for a picture that is not served; nothing has changed then.
+        """
         context = self._context
+        wanted = options.video_config
+        size = context.served_size(wanted.resolution)
         self.protocol = opened
         self.outbox.name_session(opened.session_id, binary=options.frames == "binary")
         self.opened_at = context.clock.now()
         self.wants_events = options.events
-        wanted = options.video_config
-        self.rendition = self.avatar.rendition(context.renditions, wanted.size, wanted.max_kbps)
+        self.rendition = self.avatar.rendition(context.renditions, size, wanted.max_kbps)
         self.director = self._direct()
         self.stream = SessionStream(
             opened.session_id,
@@ -147,10 +169,11 @@ class LiveSession:
                     default_video=self.protocol.base_clip,
                     engine=settings.engine if self.stream is None else self.stream.engine,
                     codec=self.avatar.codec(self.rendition),
-                    width=self.rendition.size,
-                    height=self.rendition.size,
+                    width=self.rendition.size.width,
+                    height=self.rendition.size.height,
                     max_kbps=self.rendition.max_kbps,
                     fps=FPS,
+                    resolutions=self._context.resolutions,
                     delay_ms=self.delay_ms,
                     resume_token=self.resume_token if settings.resume_grace_s > 0 else None,
                     resume_grace_s=settings.resume_grace_s or None,

@@ -50,6 +50,11 @@ class SessionService:
         return len(self._sessions)
 
     @property
+    def resolutions(self) -> list[str]:
+        """The picture sizes that a client may ask for, the default one first."""
+        return self._context.resolutions
+
+    @property
     def draining(self) -> bool:
         """Whether the server is going down."""
         return self._draining
@@ -146,9 +151,13 @@ class SessionService:
         return self.settings.resume_grace_s > 0 and not self._draining
 
     def begin(self, live: LiveSession, opened: Session, options: wire.InitData) -> None:
-        """INIT was accepted: the session is known by its final id, and its picture can start."""
-        self._sessions.pop(live.protocol.session_id, None)
+        """INIT was accepted: the session is known by its final id, and its picture can start.
+
+        Raises :class:`InvalidMessageError` for a picture that is not served; nothing has changed then.
+        """
+        provisional = live.protocol.session_id
         live.open(opened, options, self._hosts)
+        self._sessions.pop(provisional, None)
         self._sessions[opened.session_id] = live
         self.metrics.sessions_total.inc()
         log.info(

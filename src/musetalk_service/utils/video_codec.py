@@ -28,7 +28,7 @@ class H264Encoder:
     def __init__(self, label: str, rendition: Rendition) -> None:
         context = av.CodecContext.create("libx264", "w")
         assert isinstance(context, av.VideoCodecContext)
-        context.width = context.height = self._size = rendition.size
+        context.width, context.height = self._size = rendition.size
         context.pix_fmt = "yuv420p"
         context.framerate = Fraction(FPS)
         context.time_base = Fraction(1, FPS)
@@ -54,9 +54,9 @@ class H264Encoder:
             self._sei = h264.user_data_sei(h264.SYNTHETIC_UUID, label)
 
     def encode(self, picture: NDArray[np.uint8], *, force_idr: bool) -> EncodedFrame:
-        """One (n, n, 3) BGR picture, scaled to the rendition, to one access unit; the first is an IDR anyway."""
-        if picture.shape[0] != self._size:
-            scaled = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        """One (h, w, 3) BGR picture, scaled to the rendition, to one access unit; the first is an IDR anyway."""
+        if picture.shape[1::-1] != self._size:
+            scaled = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
             picture = np.asarray(scaled, np.uint8)
         planes: NDArray[np.uint8] = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")

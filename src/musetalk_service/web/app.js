@@ -54,7 +54,7 @@ player.addEventListener("event", ({ detail }) => {
 
 player.addEventListener("ready", ({ detail }) => {
   $("veil").hidden = true;
-  $("resolution").value = String(detail.width);
+  offerSizes(detail);
   clips.offer(detail.available_videos, detail.resumed ?? false);
 });
 
@@ -102,6 +102,16 @@ player.addEventListener("audio", ({ detail: { phase } }) => {
   if (phase === "started") meter.watch(player.audioOutput);
   else if (phase !== "sent") meter.rest();
 });
+
+/** The sizes that this server has, and a frame of the shape of the one that is shown. */
+function offerSizes({ width, height, resolutions }) {
+  const shown = `${width}x${height}`;
+  const sizes = resolutions?.length ? resolutions : [shown];
+  $("resolution").replaceChildren(...sizes.map((size) => new Option(size.replace("x", " x "), size)));
+  $("resolution").value = shown;
+  $("resolution").disabled = sizes.length < 2;
+  $("frame").style.setProperty("--shape", width / height);
+}
 
 function veil({ message, hint = "" }, withButton) {
   $("veil-text").textContent = message;
@@ -233,7 +243,7 @@ $("reconnect").onclick = connect;
 $("notice-close").onclick = () => quiet();
 $("unlock").onclick = () => player.unlock();
 $("resolution").onchange = ({ target }) => {
-  player.resolution = Number(target.value);
+  player.resolution = target.value;
   connect(); // the size is settled when a session begins
 };
 $("file").onchange = async ({ target }) => {

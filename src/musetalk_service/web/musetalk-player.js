@@ -37,7 +37,6 @@ const DEFAULTS = {
   binary: true,
   events: true,
   decoder: "auto",
-  resolution: 512,
   speakingVideo: "speaking_0",
   reconnectForS: 60,
 };
@@ -49,7 +48,7 @@ export class MuseTalkPlayer extends EventTarget {
   info = null;
   /** offline, connecting, reconnecting, idle, speaking or action. */
   state = "offline";
-  /** Width and height that the next `connect` asks for: 512, 384 or 256. */
+  /** What the next `connect` asks for: "<width>x<height>", a number for a square, undefined for the server's default. */
   resolution;
   /** The clip under the lips while audio plays, one of INIT_SUCCESS.available_videos. */
   speakingVideo;
@@ -79,7 +78,7 @@ export class MuseTalkPlayer extends EventTarget {
    * @param {boolean} [options.binary] binary frames, a quarter less traffic; default true
    * @param {boolean} [options.events] ask for the server's events; default true
    * @param {"auto"|"webcodecs"|"mse"} [options.decoder] default auto
-   * @param {512|384|256} [options.resolution] default 512
+   * @param {string|number} [options.resolution] one of `info.resolutions`, or its side; default: the server's
    * @param {number} [options.maxKbps] the peak rate of video that the network bears
    * @param {string} [options.speakingVideo] default speaking_0
    * @param {number} [options.reconnectForS] how long a lost connection is tried again; default 60, 0 is not at all
@@ -244,8 +243,9 @@ export class MuseTalkPlayer extends EventTarget {
   async #target() {
     const { authToken, authBy, binary, events, maxKbps } = this.#options;
     const token = typeof authToken === "function" ? await authToken() : authToken;
-    const size = `${this.resolution}x${this.resolution}`;
-    const init = { user_id: this.userId, video_config: { resolution: size, fps: 25 } };
+    const init = { user_id: this.userId, video_config: { fps: 25 } };
+    const size = this.resolution;
+    if (size) init.video_config.resolution = typeof size === "number" ? `${size}x${size}` : size;
     if (maxKbps) init.video_config.max_kbps = maxKbps;
     if (binary) init.frames = "binary"; // a server without it sends JSON frames all the same
     if (events) init.events = true;

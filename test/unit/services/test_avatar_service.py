@@ -9,7 +9,7 @@ import pytest
 from musetalk_service.bus import messages as bus
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import ModelNotFoundError, ProcessingError
-from musetalk_service.models.media import make_renditions
+from musetalk_service.models.media import FrameSize, make_renditions
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.utils import h264
@@ -63,7 +63,8 @@ async def test_packets_are_made_once_and_cached(tmp_path: Path) -> None:
     assert service.ready and len(packets) == avatar.clip_frames["idle_0"] == 500
     assert [n for n, packet in enumerate(packets) if packet.is_idr] == list(range(0, 500, 25))
     assert avatar.codec(service.renditions[0]) == "avc1.42C01F"
-    assert avatar.rendition(service.renditions, 256, None) is service.renditions[0]  # till that is there
+    small = avatar.rendition(service.renditions, FrameSize(256, 256), None)
+    assert small is service.renditions[0]  # till the small one is there
     assert [path.suffix for path in folder.iterdir()] == [".packets"]
     again, asked = await _prepare(folder)
     assert not asked
