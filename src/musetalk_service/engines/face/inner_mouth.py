@@ -1,7 +1,7 @@
 """What is seen between the lips: the dark of the mouth, tongue, teeth, and the shade of the lips.
 
-Colours come from the portrait: its lips tint the cavity and the tongue, its skin sets the exposure
-and the tint of the teeth. The upper teeth are fixed to the skull, the lower ones to the jaw.
+The portrait's light sets how bright teeth and tongue are, its lips tint the rest, and all of it gets
+the portrait's blur and grain. The upper teeth are fixed to the skull, the lower ones to the jaw.
 """
 
 import math
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
 from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
-from musetalk_service.engines.face.mouth_shape import LipShape
+from musetalk_service.engines.face.mouth_shape import CURVE_POINTS, LipShape
+from musetalk_service.engines.face.photo_look import measure_look, median_colour
 from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
 from musetalk_service.models.face import Mouth
 
@@ -25,9 +26,13 @@ _FIRST_GAP: Final = 0.3
 # How strongly the lips' shade darkens blue, green and red: reds stay, as in flesh.
 _SHADE: Final = np.array([1.2, 1.15, 0.8], np.float32)
 _RIM: Final = np.array([0.30, 0.30, 0.225], np.float32)
-_SKIN_SPOTS: Final = (205, 425, 50, 280, 199)
 _LIP_SPOTS: Final = (0, 17, 37, 267, 84, 314)
-_REFERENCE_SKIN: Final = np.array([150.0, 172.0, 210.0])
+_TONGUE: Final = np.array([112.0, 106.0, 192.0])
+_SEAM: Final = np.array([0.78, 0.76, 0.60], np.float32)
+_ARCH: Final = (1.0 - np.linspace(-1.0, 1.0, CURVE_POINTS) ** 2) ** 0.5
+"""How the teeth's edge comes over the lower lip, corner to corner."""
+_LEAST_GRAIN: Final = 0.5
+"""Grey levels of noise below which none is added."""
 
 
 class _Place(NamedTuple):
@@ -46,29 +51,29 @@ class InnerMouth:
     """Paints the opening between the lips of one portrait."""
 
     def __init__(self, portrait: Picture, face: Face, closed: ClosedMouth, centre: tuple[float, float]) -> None:
-        self._width = face.mouth_width
-        skin = _median_colour(portrait, face.points[list(_SKIN_SPOTS)], 5)
-        lip = _median_colour(portrait, face.points[list(_LIP_SPOTS)], 2)
-        luma = float(skin @ np.array([0.114, 0.587, 0.299]))
-        exposure = float(np.clip(luma / 185.0, 0.35, 1.08))
-        tint = (skin / skin.mean()) / (_REFERENCE_SKIN / _REFERENCE_SKIN.mean())
-        tooth = np.clip(np.array([192.0, 208.0, 222.0]) * exposure * (0.5 + 0.5 * tint), 0.0, 245.0)
-        cavity = (0.30 * lip * np.array([0.75, 0.75, 1.0]) + np.array([14.0, 13.0, 22.0])) * exposure**0.5
-        tongue = (0.6 * np.array([84.0, 80.0, 165.0]) + 0.4 * lip) * exposure**0.7 * 0.95
-        self._cavity = cavity.astype(np.float32)
-        self._tongue = tongue.astype(np.float32)
-        self._wet_lip = (lip * np.array([0.36, 0.36, 0.48])).astype(np.float32)
-        self._upper = paint_row(face.mouth_width, tooth, upper=True)
-        self._lower = paint_row(face.mouth_width, tooth, upper=False)
-        self._own_teeth = photographed_row(portrait, face, centre) if closed.is_open else None
+        self._width = width = face.mouth_width
+        look = measure_look(portrait, face)
+        exposure = look.exposure
+        lip = median_colour(portrait, face.points[list(_LIP_SPOTS)], max(1, round(0.02 * width)))
+        self._cavity = (0.28 * lip * (0.75, 0.75, 1.0) + exposure * np.array([13.0, 12.0, 20.0])).astype(np.float32)
+        self._tongue = (0.78 * exposure * _TONGUE + 0.22 * lip).astype(np.float32)
+        self._wet_lip = (lip * (0.40, 0.40, 0.52)).astype(np.float32)
+        self._inner_lip = (lip * (0.58, 0.58, 0.68)).astype(np.float32)
+        own = photographed_row(portrait, face, centre) if closed.is_open else None
+        tooth = look.tooth if own is None else own.tone
+        self._own_teeth = own
+        self._upper = paint_row(width, tooth, look.blur, upper=True)
+        self._lower = paint_row(width, 0.94 * tooth, look.blur, upper=False)
+        self._feather = math.hypot(0.55, 0.7 * look.blur)
         self._painted_seam = closed.is_open  # a mouth that was open has no dark line when shut
         self._slant = _light_slant(portrait, face)
+        self._grain = _grain(look.grain, look.blur, width) if look.grain > _LEAST_GRAIN else None
 
     def paint(self, picture: Picture, shape: LipShape, mouth: Mouth) -> None:
         """Draw the opening into a picture whose lips are already in place.
 
         Args:
-            picture: (512, 512, 3) BGR, changed in place.
+            picture: (height, width, 3) BGR, changed in place.
             shape: where the lips are.
             mouth: the channels for teeth, tongue and rounding.
         """
@@ -86,20 +91,33 @@ class InnerMouth:
         upper, lower = upper - corner, lower - corner
         place = _Place(shape.centre[0] - left, shape.centre[1] - top, shape.angle)
         if gap > _FIRST_GAP:
-            mask = _opening(upper, lower, area.shape[1], area.shape[0])
-            mask *= min((gap - _FIRST_GAP) / 1.5, 1.0)
-            inside = self._inside(upper, lower, place, mouth, shape.jaw_drop, mask.shape)
-            inside *= _lip_shade(mask, gap, self._width)
-            soft = cv2.GaussianBlur(mask, (0, 0), 0.55)[..., None]
-            rim = cv2.GaussianBlur(mask, (0, 0), 1.3)[..., None] * (1.0 - soft)
+            bite = _unit(2.0 * mouth.tuck - 1.0) * (1.0 - _unit(mouth.press))
+            lips = _opening(upper, lower, area.shape[1], area.shape[0])
+            mask = lips
+            if bite > 0.0:  # the teeth's edge lies on the lower lip
+                over = lower + np.stack([np.zeros(len(lower)), 0.035 * self._width * bite * _ARCH], axis=1)
+                mask = _opening(upper, over, area.shape[1], area.shape[0])
+            mask *= min((gap - _FIRST_GAP) / (0.016 * self._width), 1.0)
+            inside = self._behind(upper, lower, place, mouth, shape.jaw_drop, mask.shape)
+            if bite > 0.0:
+                inside = painted + (inside - painted) * lips[..., None]
+            self._draw_upper_teeth(inside, float(lower[len(lower) // 2, 1]), place, mouth, bite)
+            self._light(inside, place)
+            shade = _lip_shade(mask, gap, self._width)
+            inside *= shade if bite == 0.0 else 1.0 - (1.0 - shade) * np.maximum(lips, 1.0 - bite)[..., None]
+            if self._grain is not None:
+                inside += self._grain[: mask.shape[0], : mask.shape[1]]
+            soft = cv2.GaussianBlur(mask, (0, 0), self._feather)[..., None]
+            rim = cv2.GaussianBlur(mask, (0, 0), self._feather + 0.75)[..., None] * (1.0 - soft)
             painted *= 1.0 - rim * _RIM
             painted += (inside - painted) * soft
-        if self._painted_seam and gap < 3.0:
-            painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / 3.0)
+        shut = 0.035 * self._width
+        if self._painted_seam and gap < shut:
+            painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / shut)
         np.clip(painted, 0.0, 255.0, out=painted)
         picture[top:bottom, left:right] = painted.astype(np.uint8)
 
-    def _inside(
+    def _behind(
         self,
         upper: FloatArray,
         lower: FloatArray,
@@ -108,20 +126,22 @@ class InnerMouth:
         jaw_drop: float,
         size: tuple[int, ...],
     ) -> Canvas:
-        """Everything behind the lips, (h, w, 3) float32; positions are the canvas's."""
+        """Cavity, tongue and lower teeth, (h, w, 3) float32; positions are the canvas's."""
         width = self._width
         middle = len(upper) // 2
-        x, y = np.arange(size[1], dtype=np.float64), np.arange(size[0], dtype=np.float64)[:, None]
+        x = np.arange(size[1], dtype=np.float32)
+        y = np.arange(size[0], dtype=np.float32)[:, None]
         upper_y = float(upper[middle, 1])
         lower_y = max(float(lower[middle, 1]), upper_y + 1.0)
         opening = lower_y - upper_y
 
         down = np.clip((y - upper_y) / opening, 0.0, 1.0)
         dark = (1.15 - 0.50 * min(opening / (0.25 * width), 1.0)) * (0.8 + 0.4 * down)
-        gaps = np.interp(x, upper[:, 0], lower[:, 1] - upper[:, 1])
+        floor = np.interp(x, lower[:, 0], lower[:, 1]).astype(np.float32)
+        gaps = floor - np.interp(x, upper[:, 0], upper[:, 1]).astype(np.float32)
         # Where the opening is narrow, wet lip is seen, not the cavity.
-        wet = (np.clip(1.0 - gaps / (0.10 * width), 0.0, 1.0) ** 1.5).astype(np.float32)[:, None]
-        canvas: Canvas = dark.astype(np.float32)[..., None] * (self._cavity * (1.0 - wet))
+        wet = np.clip(1.0 - gaps / (0.10 * width), 0.0, 1.0)[:, None] ** 1.5
+        canvas: Canvas = dark[..., None] * (self._cavity * (1.0 - wet))
         canvas += self._wet_lip * wet
 
         round_, tongue = _unit(mouth.round), _unit(mouth.tongue)
@@ -130,52 +150,70 @@ class InnerMouth:
         show = _unit(mouth.teeth_lower)
         if show > 0.0:
             # A tongue that comes forward lies over the lower teeth.
-            opacity = 0.88 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.3, 0.9, tongue)))
+            opacity = 0.92 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.3, 0.9, tongue)))
             self._lower.draw(canvas, *place.below(jaw_drop + (0.050 - 0.035 * show) * width), opacity)
-        if self._own_teeth is not None:
-            self._own_teeth.draw(canvas, *place, float(np.clip(1.15 - 1.3 * round_, 0.0, 1.0)))
-        else:
-            # The tongue's tip shows below the upper teeth.
-            edge = -0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.035 * tongue**2
-            self._upper.draw(canvas, *place.below(edge * width))
-        light = np.exp(-self._slant * np.clip((x - place.x) / (0.5 * width), -1.2, 1.2))
-        canvas *= light.astype(np.float32)[:, None]
+        # In a narrow opening the lower lip's inner side is seen: no dark line along the lip.
+        near = np.clip(1.0 - (floor - y) / (0.030 * width), 0.0, 1.0)[..., None]
+        canvas += (self._inner_lip - canvas) * (0.75 * max(1.0 - opening / (0.20 * width), 0.0) * near)
         return canvas
 
-    def _draw_tongue(
-        self, canvas: Canvas, x: FloatArray, y: FloatArray, opening: float, round_: float, tongue: float
-    ) -> None:
+    def _draw_upper_teeth(self, canvas: Canvas, lip: float, place: "_Place", mouth: Mouth, bite: float) -> None:
+        """Lay the upper teeth over the canvas; `lip` is the row of the lower lip's middle."""
+        width, round_, tongue = self._width, _unit(mouth.round), _unit(mouth.tongue)
+        # The tongue's tip shows below the upper teeth.
+        edge = (-0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.035 * tongue**2) * width
+        if bite > 0.0:
+            edge += (lip - place.y + 0.02 * width - edge) * bite
+            self._upper.shade(canvas, *place.below(edge + 0.025 * width), 0.35 * bite)
+        if self._own_teeth is None:
+            self._upper.draw(canvas, *place.below(edge))
+        else:
+            # Part of a grin is a raised lip: at other times less of the teeth is seen.
+            own = self._own_teeth
+            own.sprite.draw(canvas, *place.below(edge + 0.5 * max(own.edge - edge, 0.0) * (1.0 - bite)))
+
+    def _light(self, canvas: Canvas, place: "_Place") -> None:
+        """One side of the mouth may be brighter."""
+        if abs(self._slant) > 0.01:
+            x = np.arange(canvas.shape[1], dtype=np.float32) - np.float32(place.x)
+            canvas *= np.exp(-self._slant * np.clip(x / (0.5 * self._width), -1.2, 1.2))[:, None]
+
+    def _draw_tongue(self, canvas: Canvas, x: Canvas, y: Canvas, opening: float, round_: float, tongue: float) -> None:
         """Lay the tongue over the cavity; x from its middle line, y from its tip."""
         width = self._width
         half_width, half_height = 0.30 * width * (1.0 - 0.25 * round_), 0.20 * width * (1.0 + 0.4 * tongue)
         across = x / half_width
         distance = across**2 + (y / half_height - 1.0) ** 2
-        alpha = np.clip((1.0 - distance) / 0.45, 0.0, 1.0) * min(opening / (0.10 * width), 1.0)
-        shade = 0.55 + 0.45 * np.clip(1.0 - distance, 0.0, 1.0) - 0.12 * np.exp(-((across / 0.08) ** 2))
-        cover = alpha.astype(np.float32)[..., None]
-        shade *= 1.0 + 0.25 * tongue**2  # forward, and so in the light
-        canvas += (shade.astype(np.float32)[..., None] * self._tongue - canvas) * cover
+        cover = np.clip((1.0 - distance) / 0.45, 0.0, 1.0)
+        cover *= min(opening / (0.10 * width), 1.0)
+        shade = np.clip(1.0 - distance, 0.0, 1.0)
+        # Behind the teeth it lies in their shade; forward it comes into the light.
+        shade *= 0.45 - 0.15 * tongue
+        shade += 0.50 + 0.45 * tongue**2
+        shade -= 0.10 * np.exp(-((across / 0.08) ** 2))
+        canvas += (shade[..., None] * self._tongue - canvas) * cover[..., None]
 
 
 def _unit(value: float) -> float:
     return min(max(float(value), 0.0), 1.0)
 
 
-def _median_colour(picture: Picture, points: FloatArray, radius: int) -> FloatArray:
-    patches = [
-        picture[max(0, y - radius) : y + radius, max(0, x - radius) : x + radius].reshape(-1, 3)
-        for x, y in points.astype(np.int64)
-    ]
-    return cast(FloatArray, np.median(np.vstack(patches), axis=0).astype(np.float64))
-
-
 def _light_slant(portrait: Picture, face: Face) -> float:
     """Log ratio of the light on the mouth's left to that on its right, halved twice over."""
-    grey = cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    soft = cv2.GaussianBlur(grey, (0, 0), 0.25 * face.mouth_width) + 1.0
-    row = int(np.clip((face.points[61, 1] + face.points[291, 1]) / 2, 0, 511))
-    left, right = (int(np.clip(face.points[i, 0], 0, 511)) for i in (61, 291))
-    return 0.5 * float(np.clip(np.log(soft[row, left] / soft[row, right]), -0.5, 0.5))
+    corners = face.points[[61, 291]]
+    radius = round(0.25 * face.mouth_width)
+    left, right = (float(median_colour(portrait, corner[None], radius).mean()) + 1.0 for corner in corners)
+    return 0.5 * float(np.clip(np.log(left / right), -0.5, 0.5))
+
+
+def _grain(sigma: float, blur: float, width: float) -> Canvas:
+    """Noise like the portrait's for the largest opening, the same at every start, (h, w, 1)."""
+    size = (int(1.2 * width) + 2 * _MARGIN, int(1.6 * width) + 2 * _MARGIN)
+    noise = np.random.default_rng(0).normal(0.0, 1.0, size).astype(np.float32)
+    if blur > 0.3:
+        noise = cast(Canvas, cv2.GaussianBlur(noise, (0, 0), blur))
+        noise /= noise.std()
+    return cast(Canvas, noise[..., None] * np.float32(sigma))
 
 
 def _opening(upper: FloatArray, lower: FloatArray, width: int, height: int) -> Canvas:
@@ -190,17 +228,17 @@ def _opening(upper: FloatArray, lower: FloatArray, width: int, height: int) -> C
 
 def _lip_shade(mask: Canvas, gap: float, width: float) -> Canvas:
     """Ambient occlusion: dark near the lips, most of all under the upper one; (h, w, 3) factors."""
-    sigma = max(0.8, min(0.16 * gap, 0.045 * width))
+    sigma = max(0.008 * width, min(0.16 * gap, 0.045 * width))
     near = cv2.GaussianBlur(mask, (0, 0), sigma)
     shift = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.1 * sigma]])
     light = np.minimum(near, cv2.warpAffine(near, shift, (mask.shape[1], mask.shape[0])))
-    loss = np.clip(0.40 * (1.7 - 1.9 * light) / 0.95, 0.0, 0.40)
+    loss = np.clip(0.36 * (1.7 - 1.9 * light) / 0.95, 0.0, 0.36)
     return cast(Canvas, 1.0 - loss[..., None] * _SHADE)
 
 
 def _seam_line(path: FloatArray, shape: tuple[int, ...], strength: float) -> NDArray[np.float32]:
-    """(h, w, 1) darkening along shut lips."""
+    """(h, w, 3) darkening along shut lips: least of red, for the lips' shadow is red."""
     line = np.zeros(shape[:2], np.uint8)
     cv2.polylines(line, [np.round(path * 16).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
     soft = cv2.GaussianBlur(line, (0, 0), 0.8).astype(np.float32)
-    return cast(NDArray[np.float32], soft[..., None] * np.float32(0.68 * strength / 255.0))
+    return cast(NDArray[np.float32], soft[..., None] * (_SEAM * np.float32(strength / 255.0)))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face, FloatArray, Picture
+from musetalk_service.engines.face.photo_look import median_colour
 
 Canvas = NDArray[np.float32]
 
@@ -40,22 +41,43 @@ class Sprite:
             angle: radians, clockwise.
             opacity: 0..1.
         """
-        cos, sin = math.cos(angle), math.sin(angle)
-        from_x, from_y = self.origin
-        matrix = np.array([[cos, -sin, x - cos * from_x + sin * from_y], [sin, cos, y - sin * from_x - cos * from_y]])
-        placed = cv2.warpAffine(self.image, matrix, (canvas.shape[1], canvas.shape[0]))
+        placed = self._place(self.image, canvas, x, y, angle)
         if opacity < 1.0:
             placed = placed * np.float32(opacity)
         np.multiply(canvas, 1.0 - placed[..., 3:], out=canvas)
         np.add(canvas, placed[..., :3], out=canvas)
 
+    def shade(self, canvas: Canvas, x: float, y: float, angle: float, strength: float) -> None:
+        """Darken a canvas where the sprite would lie, by a share of 0..1: its shadow."""
+        cover = self._place(self.image[..., 3], canvas, x, y, angle)
+        np.multiply(canvas, 1.0 - np.float32(strength) * cover[..., None], out=canvas)
 
-def paint_row(mouth_width: float, tone: FloatArray, upper: bool) -> Sprite:
+    def _place(self, image: Canvas, canvas: Canvas, x: float, y: float, angle: float) -> Canvas:
+        cos, sin = math.cos(angle), math.sin(angle)
+        from_x, from_y = self.origin
+        matrix = np.array([[cos, -sin, x - cos * from_x + sin * from_y], [sin, cos, y - sin * from_x - cos * from_y]])
+        return cast(Canvas, cv2.warpAffine(image, matrix, (canvas.shape[1], canvas.shape[0])))
+
+
+@dataclass(frozen=True)
+class OwnTeeth:
+    """The upper teeth of a portrait that shows them."""
+
+    sprite: Sprite
+    """Its origin is the middle of their lower edge."""
+    edge: float
+    """How far below the middle of the shut lips that edge was photographed, in pixels."""
+    tone: FloatArray
+    """(3,) BGR of a well lit tooth."""
+
+
+def paint_row(mouth_width: float, tone: FloatArray, blur: float, upper: bool) -> Sprite:
     """Paint a row of teeth.
 
     Args:
         mouth_width: corner to corner in pixels.
         tone: (3,) BGR of a fully lit tooth.
+        blur: standard deviation in pixels of the portrait's blur.
         upper: the upper row hangs down, the lower one stands up.
 
     Returns:
@@ -90,12 +112,16 @@ def paint_row(mouth_width: float, tone: FloatArray, upper: bool) -> Sprite:
     shade *= (0.82 + 0.18 * np.clip(down / 0.4, 0.0, 1.0)).astype(np.float32)
     shade = cv2.GaussianBlur(shade, (0, 0), 0.18 * scale).astype(np.float32)
     alpha = cv2.GaussianBlur(alpha, (0, 0), 0.15 * scale).astype(np.float32)
-    rgb = shade[..., None] * tone.astype(np.float32) * alpha[..., None]
+    # Light that got far into the mouth is reddish.
+    warm = shade[..., None] ** np.array([1.2, 1.08, 0.9], np.float32)
+    rgb = warm * tone.astype(np.float32) * alpha[..., None]
     image = np.dstack([rgb, alpha])
     edge = tallest * lengths[0] + 0.25 * height
     if not upper:
         image, edge = image[::-1], height - edge
     small = cv2.resize(image, (width // scale, height // scale), interpolation=cv2.INTER_AREA)
+    if blur > 0.1:
+        small = cv2.GaussianBlur(small, (0, 0), blur)
     return Sprite(
         image=np.ascontiguousarray(small, dtype=np.float32),
         origin=(width / 2 / scale - 0.5, edge / scale - 0.5),
@@ -111,34 +137,35 @@ def _rounded(a: float, b: float, edge: float, radius: float) -> NDArray[np.int32
     return np.round(outline * 16).astype(np.int32)
 
 
-def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float]) -> Sprite | None:
+def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float]) -> OwnTeeth | None:
     """Upper teeth of a portrait that shows them, extended upwards behind the lip.
 
     Args:
-        portrait: (512, 512, 3) BGR with parted lips.
+        portrait: (height, width, 3) BGR with parted lips.
         face: its landmarks.
-        centre: middle of the shut lips, the sprite's origin.
+        centre: middle of the shut lips.
 
     Returns:
-        The sprite, or None when no bright teeth are seen.
+        The teeth, or None when no bright teeth are seen.
     """
-    points = face.points
+    points, width = face.points, face.mouth_width
     upper, lower = points[list(UPPER_INNER)], points[list(LOWER_INNER)]
-    x = np.arange(512)
-    top = np.interp(x, upper[:, 0], upper[:, 1]) + 1.2
-    bottom = np.interp(x, lower[:, 0], lower[:, 1]) - 1.2
+    inset = 0.012 * width
+    x = np.arange(portrait.shape[1])
+    top = np.interp(x, upper[:, 0], upper[:, 1]) + inset
+    bottom = np.interp(x, lower[:, 0], lower[:, 1]) - inset
     first, last = np.ceil(top).astype(np.int64), np.floor(bottom).astype(np.int64)
     seen = (x > points[78, 0] + 1) & (x < points[308, 0] - 1) & (last > first)
-    rows = np.arange(512)[:, None]
+    rows = np.arange(portrait.shape[0])[:, None]
     between = seen & (rows >= first) & (rows <= last)
     grey = cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY)
-    skin = float(np.median(grey[_disc(points[[205, 425]])]))
-    if between.sum() < 30 or float(np.median(grey[between])) < 0.6 * skin:
+    skin = float(median_colour(portrait, points[[205, 425]], max(2, round(0.06 * width))) @ (0.114, 0.587, 0.299))
+    if between.sum() < 0.004 * width**2 or float(np.median(grey[between])) < 0.6 * skin:
         return None
-    rise = int(0.12 * face.mouth_width)
+    rise = int(0.18 * width)
     behind = seen & (rows >= first - rise) & (rows <= last)
     source_row = np.clip(rows, first + 1, np.maximum(last, first + 1))
-    layer = portrait[np.clip(source_row, 0, 511), x[None]].astype(np.float32)
+    layer = portrait[np.clip(source_row, 0, len(portrait) - 1), x[None]].astype(np.float32)
     fade = np.clip(1.0 - 0.15 * (first - rows) / max(rise, 1), 0.85, 1.0)
     layer *= fade[..., None].astype(np.float32)
     alpha = cv2.morphologyEx(behind.astype(np.float32), cv2.MORPH_CLOSE, np.ones((3, 3)))
@@ -149,14 +176,7 @@ def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float])
     ys, xs = np.nonzero(soft[..., 0] > 0.004)
     y0, y1, x0, x1 = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
     image = np.dstack([layer * soft, soft])[y0:y1, x0:x1]
-    return Sprite(np.ascontiguousarray(image, dtype=np.float32), (centre[0] - x0, centre[1] - y0))
-
-
-def _disc(centres: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of small squares around points."""
-    offset = np.arange(-5, 6)
-    dy, dx = (cast(NDArray[np.int64], o.ravel()) for o in np.meshgrid(offset, offset))
-    at = np.round(centres).astype(np.int64)
-    ys = np.clip(at[:, 1:] + dy, 0, 511).ravel()
-    xs = np.clip(at[:, :1] + dx, 0, 511).ravel()
-    return ys, xs
+    edge = float(lower[len(lower) // 2, 1]) - inset
+    sprite = Sprite(np.ascontiguousarray(image, dtype=np.float32), (centre[0] - x0, edge - y0))
+    lit = portrait[between & (grey >= np.quantile(grey[between], 0.7))]
+    return OwnTeeth(sprite, edge - centre[1], np.median(lit, axis=0).astype(np.float64))
