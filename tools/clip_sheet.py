@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.face.motion import CLIP_FRAMES, FPS, make_clip
 from musetalk_service.models.face import REST, Pose
+from musetalk_service.utils.i420 import to_bgr
 
 Picture = NDArray[np.uint8]
 
@@ -38,7 +39,7 @@ def contact_sheet(clip: NDArray[np.float32], rate: float) -> Picture:
     renderer = load_default_avatar().renderer
     cells = []
     for index in np.arange(0, len(clip), FPS / rate).astype(int):
-        frame = renderer.render(Pose(*clip[index].tolist()), REST)
+        frame = to_bgr(renderer.render(Pose(*clip[index].tolist()), REST))
         cell = cv2.resize(frame[_CROP], (_CELL, _CELL), interpolation=cv2.INTER_AREA)
         cv2.putText(cell, f"{index / FPS:.1f}", (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
         cells.append(cell)

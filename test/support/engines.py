@@ -8,11 +8,22 @@ import numpy as np
 
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import EngineInfo, FrameRequest, Pcm, Picture
+from musetalk_service.utils.i420 import from_bgr
 
 LOOK_AHEAD = 1600
 """100 ms."""
 SHUT = 128
 """Grey of a mouth that follows no audio."""
+
+
+def flat(grey: int) -> Picture:
+    """A picture of one grey, 512x512."""
+    return from_bgr(np.full((512, 512, 3), grey, np.uint8))
+
+
+def grey_of(picture: Picture) -> int:
+    """The grey of a flat picture."""
+    return round((int(picture[0, 0]) - 16) * 255 / 219)
 
 
 def tone(grey: int, seconds: float) -> Pcm:
@@ -79,7 +90,7 @@ class GreyEngine:
         if request.position is not None:
             stream.ahead.append(stream.end - request.position)
         heard = None if request.position is None else stream.heard(request.position)
-        return np.full((512, 512, 3), SHUT if heard is None else heard, np.uint8)
+        return flat(SHUT if heard is None else heard)
 
 
 class ShutEngine(GreyEngine):
@@ -89,4 +100,4 @@ class ShutEngine(GreyEngine):
         super().__init__("static", 0)
 
     def _render(self, request: FrameRequest) -> Picture:
-        return np.full((512, 512, 3), SHUT, np.uint8)
+        return flat(SHUT)

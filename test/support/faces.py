@@ -1,10 +1,26 @@
-"""Pictures with faces, made from others."""
+"""Pictures with faces, made from others, and a renderer that gives pictures to look at."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.renderer import FaceRenderer
+from musetalk_service.models.face import Mouth, Pose
+from musetalk_service.utils.i420 import from_bgr, to_bgr
+
 Picture = NDArray[np.uint8]
+
+
+class BgrRenderer(FaceRenderer):
+    """A renderer whose pictures are (h, w, 3) BGR."""
+
+    def render(self, pose: Pose, mouth: Mouth) -> Picture:
+        return to_bgr(super().render(pose, mouth))
+
+
+def as_sent(picture: Picture) -> Picture:
+    """A BGR picture as it comes out of I420."""
+    return to_bgr(from_bgr(picture))
 
 
 def place(picture: Picture, width: int, height: int, scale: float, angle: float = 0.0) -> Picture:

@@ -115,6 +115,7 @@ def check_engine(settings: Settings) -> Finding:
     from musetalk_service.engines.registry import load_engines
     from musetalk_service.engines.voice import Voice
     from musetalk_service.models.clips import DEFAULT_CLIP
+    from musetalk_service.utils.i420 import size_of
 
     cv2.setNumThreads(1)  # as in an engine host
     engine = load_engines(["builtin"])["builtin"]
@@ -132,7 +133,7 @@ def check_engine(settings: Settings) -> Finding:
         mouth = voice.hear(position).mouth
         (picture,) = engine.render([FrameRequest(stream, place, avatar.pose(place), mouth, position)])
         times.append((time.perf_counter() - start) * 1000)
-    if picture is None or picture.shape != avatar.portrait.shape or float(picture.std()) < 1:
+    if picture is None or size_of(picture) != avatar.portrait.shape[1::-1] or float(picture.std()) < 1:
         return Finding("engine", "problem", "the built-in engine draws no face", "install again: pip install -e .")
     ms = sorted(times)[len(times) // 2]
     found = f"built-in {engine.info.version} draws a frame in {ms:.1f} ms (first {times[0]:.0f} ms)"

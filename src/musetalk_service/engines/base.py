@@ -12,7 +12,7 @@ from musetalk_service.models.face import Mouth, Pose
 from musetalk_service.models.media import ClipPosition
 
 Picture = NDArray[np.uint8]
-"""(512, 512, 3), BGR."""
+"""(height * 3 / 2, width), I420: see utils.i420."""
 Pcm = NDArray[np.int16]
 """(samples,), mono, 16 kHz."""
 

@@ -3,13 +3,12 @@
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from musetalk_service.models.media import FPS, EncodedFrame, Rendition
-from musetalk_service.utils import h264
+from musetalk_service.utils import h264, i420
 
 _VBV_SECONDS = 0.27
 """VBV buffer over peak rate: caps an IDR at about 26 kB without visible pulsing."""
@@ -54,12 +53,10 @@ class H264Encoder:
             self._sei = h264.user_data_sei(h264.SYNTHETIC_UUID, label)
 
     def encode(self, picture: NDArray[np.uint8], *, force_idr: bool) -> EncodedFrame:
-        """One (h, w, 3) BGR picture, scaled to the rendition, to one access unit; the first is an IDR anyway."""
-        if picture.shape[1::-1] != self._size:
-            scaled = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-            picture = np.asarray(scaled, np.uint8)
-        planes: NDArray[np.uint8] = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
-        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        """One I420 picture, scaled to the rendition, to one access unit; the first is an IDR anyway."""
+        if i420.size_of(picture) != self._size:
+            picture = i420.scaled(picture, self._size)
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
         frame.pts = self._pts
         frame.pict_type = PictureType.I if force_idr else PictureType.NONE
         data = b"".join(bytes(packet) for packet in self._context.encode(frame))

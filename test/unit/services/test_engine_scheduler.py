@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from musetalk_service.engines.base import FrameRequest, Picture
@@ -10,7 +9,7 @@ from musetalk_service.errors import EngineError, ModelNotFoundError
 from musetalk_service.models.face import NEUTRAL, REST
 from musetalk_service.models.media import ClipPosition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
-from support.engines import SHUT, GreyEngine, ShutEngine, tone
+from support.engines import SHUT, GreyEngine, ShutEngine, flat, grey_of, tone
 from support.in_process import default_avatar
 
 
@@ -28,7 +27,7 @@ class Setup:
     def render(self, *streams: ScheduledStream) -> list[int | EngineError]:
         requests = [ScheduledRequest(stream, ClipPosition("idle_0", 0), NEUTRAL, REST, 0) for stream in streams]
         results = self.scheduler.render(requests)
-        return [result if isinstance(result, EngineError) else int(result[0, 0, 0]) for result in results]
+        return [result if isinstance(result, EngineError) else grey_of(result) for result in results]
 
 
 def test_sessions_share_one_batch_and_keep_their_order() -> None:
@@ -82,7 +81,7 @@ def test_whole_chain_failing_is_told_for_its_stream_alone(monkeypatch: pytest.Mo
 def test_engine_that_returns_too_few_pictures_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     setup = Setup()
     streams = [setup.open(10), setup.open(20)]
-    picture = np.zeros((512, 512, 3), np.uint8)
+    picture = flat(0)
     monkeypatch.setattr(setup.grey, "render", lambda batch: [picture] * (len(batch) - 1))
     assert setup.render(*streams) == [SHUT, SHUT]
 

@@ -19,7 +19,7 @@ _ID = uuid.UUID("12345678-1234-4234-8234-123456789abc")
 @pytest.fixture(scope="module")
 def access_unit() -> bytes:
     """An IDR with SPS, PPS and our SEI."""
-    return H264Encoder("a label", BEST).encode(np.zeros((512, 512, 3), np.uint8), force_idr=True).access_unit
+    return H264Encoder("a label", BEST).encode(np.full((768, 512), 128, np.uint8), force_idr=True).access_unit
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 255])).map(bytes))

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musetalk_service.engines.face.landmarks import SIZE, FloatArray
+from musetalk_service.engines.face.landmarks import FloatArray
+from musetalk_service.models.media import FrameSize
 
 
 class Box(NamedTuple):
@@ -21,23 +22,53 @@ class Box(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
-    def area(self) -> int:
-        return (self.right - self.left) * (self.bottom - self.top)
+    def chroma(self) -> tuple[slice, slice]:
+        """Index of an even rectangle in a plane of half the size."""
+        return slice(self.top // 2, self.bottom // 2), slice(self.left // 2, self.right // 2)
 
-    def clipped(self) -> "Box":
-        """The part inside the picture."""
-        return Box(max(self.left, 0), max(self.top, 0), min(self.right, SIZE), min(self.bottom, SIZE))
+    @property
+    def is_empty(self) -> bool:
+        return self.right <= self.left or self.bottom <= self.top
+
+    def clipped(self, size: FrameSize) -> "Box":
+        """The part inside a picture."""
+        return self.overlap(Box(0, 0, *size))
+
+    def overlap(self, other: "Box") -> "Box":
+        """What both cover, possibly empty."""
+        return Box(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
+    def within(self, outer: "Box") -> "Box":
+        """The same pixels, counted from a corner of another rectangle."""
+        left, top = outer.left, outer.top
+        return Box(self.left - left, self.top - top, self.right - left, self.bottom - top)
+
+    def even_around(self) -> "Box":
+        """The smallest rectangle around it that holds whole chroma samples."""
+        return Box(self.left & ~1, self.top & ~1, (self.right + 1) & ~1, (self.bottom + 1) & ~1)
+
+    def even_inside(self) -> "Box":
+        """The largest rectangle in it that holds whole chroma samples."""
+        return Box((self.left + 1) & ~1, (self.top + 1) & ~1, self.right & ~1, self.bottom & ~1)
 
     def corners(self) -> FloatArray:
         """(4, 2) x and y of the corner pixels."""
         left, top, right, bottom = self.left, self.top, self.right - 1, self.bottom - 1
         return np.array([[left, top], [right, top], [left, bottom], [right, bottom]], dtype=np.float64)
 
-    def surroundings(self) -> tuple["Box", ...]:
-        """The rest of the picture in four rectangles, some possibly empty."""
-        return (
-            Box(0, 0, SIZE, self.top),
-            Box(0, self.top, self.left, self.bottom),
-            Box(self.right, self.top, SIZE, self.bottom),
-            Box(0, self.bottom, SIZE, SIZE),
+    def without(self, hole: "Box") -> tuple["Box", ...]:
+        """The rest around a hole inside it: up to four rectangles."""
+        if hole.is_empty:
+            return (self,)
+        around = (
+            Box(self.left, self.top, self.right, hole.top),
+            Box(self.left, hole.top, hole.left, hole.bottom),
+            Box(hole.right, hole.top, self.right, hole.bottom),
+            Box(self.left, hole.bottom, self.right, self.bottom),
         )
+        return tuple(box for box in around if not box.is_empty)

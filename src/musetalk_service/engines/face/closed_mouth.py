@@ -36,7 +36,7 @@ class ClosedMouth:
     rest: FloatArray
     """(478, 2) where the landmarks are when the lips are shut; equals `source` for a closed mouth."""
     texture: Picture
-    """(512, 512, 3) picture to warp, teeth of an open mouth painted over with lip."""
+    """(height, width, 3) picture to warp, teeth of an open mouth painted over with lip."""
     is_open: bool
     gap: float
     """Gap of the portrait between the inner lips in pixels."""
@@ -59,7 +59,7 @@ def refine_seam(portrait: Picture, face: Face) -> FloatArray:
     """Landmarks with the inner lip contours moved onto the dark line between closed lips.
 
     Args:
-        portrait: (512, 512, 3) BGR.
+        portrait: (height, width, 3) BGR.
         face: its landmarks.
 
     Returns:
@@ -124,10 +124,10 @@ def _shut(face: Face, stretch: float) -> FloatArray:
 
 
 def inner_mask(face: Face) -> Picture:
-    """(512, 512) 255 between the photographed inner lips, a little wider than the landmarks."""
+    """(height, width) 255 between the photographed inner lips, a little wider than the landmarks."""
     points, width = face.points, face.mouth_width
     outline = np.vstack([points[list(UPPER_INNER)], points[list(LOWER_INNER[-2:0:-1])]])
-    mask = np.zeros((512, 512), np.uint8)
+    mask = np.zeros(face.size[::-1], np.uint8)
     cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
     size = max(3, int(0.03 * width) | 1)
     mask = cast(Picture, cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))))
@@ -138,8 +138,9 @@ def _cover_teeth(portrait: Picture, face: Face) -> Picture:
     """The portrait with everything between the lips overwritten by the nearest lip in the column."""
     mask = inner_mask(face)
     ys, xs = np.nonzero(mask)
-    first = np.full(512, 512, dtype=np.int64)
-    last = np.full(512, -1, dtype=np.int64)
+    height, width = mask.shape
+    first = np.full(width, height, dtype=np.int64)
+    last = np.full(width, -1, dtype=np.int64)
     np.minimum.at(first, xs, ys)
     np.maximum.at(last, xs, ys)
     middle = (face.points[list(UPPER_INNER)] + face.points[list(LOWER_INNER)]) / 2
@@ -149,7 +150,7 @@ def _cover_teeth(portrait: Picture, face: Face) -> Picture:
     from_below = last[xs] + 1 + 0.7 * np.minimum(last[xs] - ys, 3)
     rows = np.round(np.where(ys < seam, from_above, from_below)).astype(np.int64)
     covered = portrait.astype(np.float32)
-    covered[ys, xs] = portrait[np.clip(rows, 0, 511), xs]
+    covered[ys, xs] = portrait[np.clip(rows, 0, height - 1), xs]
     soft = cv2.GaussianBlur(covered, (0, 0), 1.2)
     weight = (cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32) / 255.0)[..., None]
     return cast(Picture, np.clip(covered * (1 - weight) + soft * weight, 0, 255).astype(np.uint8))

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.eyelids import LEVELS, Lids, eye_box, prepare_lids
+from musetalk_service.engines.face.frame import Frame
 from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow
 from musetalk_service.engines.face.landmarks import EYES, EyeIndices, Face, Picture
+from musetalk_service.models.media import FrameSize
 
 _GAZE_LIMIT: Final = 0.35
 """Largest shift in iris radii: beyond it the white that was hidden would be missing."""
@@ -76,11 +78,11 @@ class Eyes:
     def __init__(self, portrait: Picture, face: Face) -> None:
         self._eyes = [_prepare(portrait, face, eye) for eye in EYES]
 
-    def draw(self, picture: Picture, gaze_x: float, gaze_y: float, closure: float, shift: HeadShift | None) -> None:
+    def draw(self, frame: Frame, gaze_x: float, gaze_y: float, closure: float, shift: HeadShift | None) -> None:
         """Draw both eyes.
 
         Args:
-            picture: (512, 512, 3) BGR with open eyes that look ahead, changed in place.
+            frame: the picture, with open eyes that look ahead.
             gaze_x: iris radii to the right, limited to +-0.35.
             gaze_y: iris radii down, limited to +-0.35.
             closure: 0 open to 1 shut.
@@ -92,26 +94,29 @@ class Eyes:
             return
         # Only what lies between the lids changes while they are open.
         boxes = [eye.box if level else eye.opening_box for eye in self._eyes]
-        targets = boxes if shift is None else _destinations(boxes, shift)
+        targets = boxes if shift is None else _destinations(boxes, shift, frame.size)
         for eye, box, target in zip(self._eyes, boxes, targets, strict=True):
+            if target.is_empty:
+                continue
             patch = eye.close(gaze_x, gaze_y, level) if level else eye.look(gaze_x, gaze_y)
             cover = eye.rim if level else eye.opening
             if shift is not None:
-                x = 0.5 * shift.x[target.pixels] - np.float32(box.left)
-                y = 0.5 * shift.y[target.pixels] - np.float32(box.top)
+                x = 0.5 * shift.maps.x[target.pixels] - np.float32(box.left)
+                y = 0.5 * shift.maps.y[target.pixels] - np.float32(box.top)
                 patch = cast(Picture, cv2.remap(patch, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
                 cover = cast(NDArray[np.float32], cv2.remap(cover, x, y, cv2.INTER_LINEAR))
-            area = picture[target.pixels]
+            area = frame.bgr(target)
             area[:] = _mix(area, patch, cover)
 
 
-def _destinations(boxes: list[Box], shift: HeadShift) -> list[Box]:
+def _destinations(boxes: list[Box], shift: HeadShift, size: FrameSize) -> list[Box]:
     """Boxes around where the head takes boxes."""
     corners = shift.move(np.vstack([box.corners() for box in boxes])).reshape(len(boxes), 4, 2)
     low = np.floor(corners.min(axis=1)).astype(int).tolist()
     high = np.ceil(corners.max(axis=1)).astype(int).tolist()
     return [
-        Box(left, top, right + 1, bottom + 1).clipped() for (left, top), (right, bottom) in zip(low, high, strict=True)
+        Box(left, top, right + 1, bottom + 1).clipped(size)
+        for (left, top), (right, bottom) in zip(low, high, strict=True)
     ]
 
 

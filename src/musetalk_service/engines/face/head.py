@@ -11,23 +11,25 @@ import cv2
 import numpy as np
 
 from musetalk_service.engines.face.box import Box
+from musetalk_service.engines.face.frame import WarpMaps
 from musetalk_service.engines.face.interpolation import Flow, Lattice, smoothstep
-from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, SIZE, Face, FloatArray, Picture
+from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, Face, FloatArray
 from musetalk_service.models.face import Pose
 
 _STEP: Final = 8
+"""Pixels of a picture like the default avatar's between the nodes of the flow."""
 _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
 """The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
 _LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
-"""Largest angles in radians, shifts in pixels, scale, breath in pixels and brow."""
+"""Largest angles in radians, shifts, scale, breath and brow, in the pose's units."""
 
 
 class Head:
     """Moves the head of one portrait."""
 
-    def __init__(self, double: Picture, face: Face) -> None:
-        self._double = double
-        self._lattice = lattice = Lattice(0, 0, SIZE, SIZE, _STEP)
+    def __init__(self, face: Face) -> None:
+        self._box = Box(0, 0, *face.size)
+        self._lattice = lattice = Lattice(0, 0, *face.size, max(2, round(_STEP * face.unit)))
         x, y = lattice.x, lattice.y
         chin = face.points[CHIN_TIP]
         centre = (face.points[FOREHEAD] + chin) / 2
@@ -51,10 +53,10 @@ class Head:
             (weight * radius * (depth + 0.15), none),
             (none, weight * radius * (depth - 0.35)),
             (-weight * from_y, weight * from_x),
-            (weight, none),
-            (none, weight),
+            (weight * face.unit, none),
+            (none, weight * face.unit),
             (weight * from_x, weight * from_y),
-            (none, shoulders),
+            (none, shoulders * face.unit),
             (none, -0.10 * face.eye_distance * brows),
         )
         self._terms = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
@@ -72,31 +74,8 @@ class Head:
         amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
         nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self._lattice.rows, self._lattice.cols)
         # The displacement is small and smooth: its inverse is close enough to its negative.
-        x, y = self._lattice.enlarge(2.0 * (self._still - nodes))
-        return HeadShift(self._lattice, np.ascontiguousarray(nodes.transpose(1, 2, 0)), x, y)
-
-    def draw(self, shift: "HeadShift", without: Box) -> Picture:
-        """A new picture of the moved head, closed mouth and open eyes.
-
-        Args:
-            shift: how it moved.
-            without: a rectangle that is left undefined, since it will be drawn over.
-
-        Returns:
-            (512, 512, 3) BGR.
-        """
-        picture = np.empty((SIZE, SIZE, 3), np.uint8)
-        for area in without.surroundings():
-            if area.area:
-                part = area.pixels
-                picture[part] = cv2.remap(
-                    self._double,
-                    shift.x[part],
-                    shift.y[part],
-                    cv2.INTER_LINEAR,
-                    borderMode=cv2.BORDER_REPLICATE,
-                )
-        return picture
+        x, y = self._lattice.enlarge(2.0 * (self._still - nodes))[:, : self._box.bottom, : self._box.right]
+        return HeadShift(self._lattice, np.ascontiguousarray(nodes.transpose(1, 2, 0)), WarpMaps(self._box, x, y))
 
 
 @dataclass(frozen=True)
@@ -106,10 +85,8 @@ class HeadShift:
     lattice: Lattice
     nodes: Flow
     """(rows, cols, 2) displacement in pixels at the nodes of the lattice."""
-    x: Flow
-    """(512, 512) where each pixel comes from, in pixels of the doubled picture."""
-    y: Flow
-    """(512, 512)."""
+    maps: WarpMaps
+    """Where each pixel of the picture comes from."""
 
     def at(self, x: FloatArray | Flow, y: FloatArray | Flow) -> Flow:
         """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
+from musetalk_service.engines.face.frame import Frame
 from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import CURVE_POINTS, LipShape
@@ -69,11 +71,11 @@ class InnerMouth:
         self._slant = _light_slant(portrait, face)
         self._grain = _grain(look.grain, look.blur, width) if look.grain > _LEAST_GRAIN else None
 
-    def paint(self, picture: Picture, shape: LipShape, mouth: Mouth) -> None:
+    def paint(self, frame: Frame, shape: LipShape, mouth: Mouth) -> None:
         """Draw the opening into a picture whose lips are already in place.
 
         Args:
-            picture: (height, width, 3) BGR, changed in place.
+            frame: the picture.
             shape: where the lips are.
             mouth: the channels for teeth, tongue and rounding.
         """
@@ -81,11 +83,14 @@ class InnerMouth:
         if gap <= _FIRST_GAP and not self._painted_seam:
             return
         upper, lower = shape.upper, shape.lower
-        left = max(int(min(upper[:, 0].min(), lower[:, 0].min())) - _MARGIN, 0)
-        right = min(int(max(upper[:, 0].max(), lower[:, 0].max())) + _MARGIN + 1, picture.shape[1])
-        top = max(int(upper[:, 1].min()) - _MARGIN, 0)
-        bottom = min(int(lower[:, 1].max()) + _MARGIN + 1, picture.shape[0])
-        area = picture[top:bottom, left:right]
+        left = int(min(upper[:, 0].min(), lower[:, 0].min())) - _MARGIN
+        right = int(max(upper[:, 0].max(), lower[:, 0].max())) + _MARGIN + 1
+        top, bottom = int(upper[:, 1].min()) - _MARGIN, int(lower[:, 1].max()) + _MARGIN + 1
+        box = Box(left, top, right, bottom).clipped(frame.size)
+        if box.is_empty:
+            return
+        left, top = box.left, box.top
+        area = frame.bgr(box)
         painted = area.astype(np.float32)
         corner = np.array([left, top], dtype=np.float64)
         upper, lower = upper - corner, lower - corner
@@ -115,7 +120,7 @@ class InnerMouth:
         if self._painted_seam and gap < shut:
             painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / shut)
         np.clip(painted, 0.0, 255.0, out=painted)
-        picture[top:bottom, left:right] = painted.astype(np.uint8)
+        area[:] = painted
 
     def _behind(
         self,

@@ -21,18 +21,18 @@ def smoothstep(low: float, high: float, x: FloatArray | float) -> FloatArray:
     return t * t * (3.0 - 2.0 * t)
 
 
-def thin_plate_basis(points: FloatArray, nodes: FloatArray, smoothing: float = 1e-3) -> FloatArray:
+def thin_plate_basis(points: FloatArray, nodes: FloatArray, smoothing: float = 1e-3, unit: float = 100.0) -> FloatArray:
     """Matrix that takes values at `points` to the smoothest surface's values at `nodes`.
 
     Args:
         points: (n, 2) distinct positions in pixels.
         nodes: (m, 2) positions in pixels.
         smoothing: weight of smoothness against passing through the values exactly.
+        unit: pixels that count as one, which keeps the kernel's values and the affine part of one size.
 
     Returns:
         (m, n); each row sums to 1.
     """
-    unit = 100.0  # keeps the kernel's values and the affine part of one size
     source, target = points / unit, nodes / unit
     n = len(source)
 

@@ -11,12 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.models.media import BASE_SIZE, FrameSize
+
 FloatArray = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
-SIZE: Final = 512
-"""Width and height in pixels of every portrait and frame."""
-
+_USUAL_EYE_DISTANCE: Final = 80.4
+"""Between the default avatar's irises at 512x512."""
 POINTS: Final = 478
 
 # Lip contours, corner to corner: both outer runs share their ends, and so do both inner runs.
@@ -86,13 +87,21 @@ class Face:
     """Half the distance between the ears."""
     half_height: float
     """Half the distance from the hairline to the chin tip."""
+    size: FrameSize
+    """Of the portrait."""
+
+    @property
+    def unit(self) -> float:
+        """Pixels of this portrait for one of the default avatar's at 512x512: poses are in those."""
+        return self.eye_distance / _USUAL_EYE_DISTANCE
 
     @classmethod
-    def measure(cls, landmarks: NDArray[np.float32]) -> "Face":
+    def measure(cls, landmarks: NDArray[np.float32], size: FrameSize = BASE_SIZE) -> "Face":
         """Check landmarks and measure them.
 
         Args:
             landmarks: (478, 3) pixels.
+            size: of the portrait.
 
         Raises:
             ValueError: wrong shape, not finite, or not an upright frontal face of usable size.
@@ -114,12 +123,13 @@ class Face:
             eye_distance=span(EYES[0].iris, EYES[1].iris),
             half_width=span(RIGHT_EAR, LEFT_EAR) / 2,
             half_height=span(FOREHEAD, CHIN_TIP) / 2,
+            size=size,
         )
         upright = points[FOREHEAD, 1] < points[NOSE_BASE, 1] < points[CHIN_TIP, 1]
         if not (upright and points[61, 0] < points[291, 0] and points[33, 0] < points[263, 0]):
             raise ValueError("landmarks must be those of an upright face, not turned or mirrored")
         if face.eye_distance < 30 or face.mouth_width < 20:
             raise ValueError("the face is too small: at least 30 px between the eyes are needed")
-        if points.min() < 0 or points.max() > SIZE:
-            raise ValueError(f"landmarks must lie inside the {SIZE}x{SIZE} picture")
+        if points.min() < 0 or (points > size).any():
+            raise ValueError(f"landmarks must lie inside the {size} picture")
         return face

@@ -7,7 +7,7 @@ one to the other along the seam. Flows are blended there, never colours, so noth
 
 import math
 from dataclasses import replace
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
+from musetalk_service.engines.face.frame import WarpMaps
 from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
 from musetalk_service.engines.face.landmarks import (
@@ -27,7 +28,6 @@ from musetalk_service.engines.face.landmarks import (
     LOWER_INNER,
     LOWER_OUTER,
     NOSE,
-    SIZE,
     UPPER_FACE,
     UPPER_INNER,
     UPPER_OUTER,
@@ -37,7 +37,8 @@ from musetalk_service.engines.face.landmarks import (
 from musetalk_service.engines.face.mouth_shape import FIELDS, LIPS, LipShape, MouthShaper
 
 _STEP: Final = 4
-"""Pixels between the nodes of the flow: a third of a lip's height."""
+"""Pixels between the nodes of the flow: a third of a lip's height. As all lengths here, in pixels of a picture
+like the default avatar's."""
 _INVERSIONS: Final = 4
 _SEAM: Final = 0.35
 """Half width in pixels of the change from one layer to the other, between the corners."""
@@ -48,16 +49,6 @@ _WIDENING: Final = 0.9
 _MARGIN: Final = 16
 _STILL: Final = 1.0 / 64.0
 """Flows up to this many pixels are none: `cv2.remap` rounds to 1/32."""
-
-
-class WarpMaps(NamedTuple):
-    """Where the pixels of a rectangle come from, in pixels of the doubled picture."""
-
-    box: Box
-    x: Flow
-    """(height, width)."""
-    y: Flow
-    """(height, width)."""
 
 
 def carry(shape: LipShape, shift: HeadShift) -> LipShape:
@@ -81,14 +72,18 @@ class MouthWarp:
         jaw = points[list(JAW_LINE)]
         margin = 0.12 * face.eye_distance
         left = max(0, int(jaw[:, 0].min() - margin))
-        right = min(SIZE, int(jaw[:, 0].max() + margin) + 1)
+        right = min(face.size.width, int(jaw[:, 0].max() + margin) + 1)
         top = max(0, int(points[EYE_LEVEL, 1]))
-        bottom = min(SIZE, int(points[CHIN_TIP, 1] + 0.75 * face.lower_height) + 1)
+        bottom = min(face.size.height, int(points[CHIN_TIP, 1] + 0.75 * face.lower_height) + 1)
         self.box = Box(left, top, right, bottom)
         """The region; nothing outside moves."""
+        self._size = face.size
+        self._unit = face.unit
+        step = max(2, round(_STEP * face.unit))
         # The head's rotation may carry the region's rim beyond the region.
+        reach = round(_MARGIN * face.unit)
         self._lattice = lattice = Lattice(
-            left - _MARGIN, top - _MARGIN, right - left + 2 * _MARGIN, bottom - top + 2 * _MARGIN, _STEP
+            left - reach, top - reach, right - left + 2 * reach, bottom - top + 2 * reach, step
         )
         self._x, self._y = lattice.x.astype(np.float32), lattice.y.astype(np.float32)
         self._centre = shaper.centre
@@ -125,11 +120,11 @@ class MouthWarp:
         field_flow = np.zeros((2, count, 2, FIELDS))
         # Zero up to a node inside the rim of the region, in full from the third on.
         inside = np.minimum.reduce([lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y])
-        fade = np.clip(inside / (2.0 * _STEP) - 0.5, 0.0, 1.0).ravel()
+        fade = np.clip(inside / (2.0 * lattice.step) - 0.5, 0.0, 1.0).ravel()
         for layer, (skin, own) in enumerate(layers):
             moving = [*CORNERS, *own]
             points = np.vstack([source[moving], source[skin], neck, still])
-            basis = thin_plate_basis(points, lattice.nodes()) * fade[:, None]
+            basis = thin_plate_basis(points, lattice.nodes(), unit=100.0 * self._unit) * fade[:, None]
             lip_basis[layer][:, [LIPS.index(i) for i in moving]] = basis[:, : len(moving)]
             fields = shaper.fields(np.vstack([source[skin], neck]))
             fields[:, len(skin) :] = 0.0
@@ -177,11 +172,11 @@ class MouthWarp:
         np.subtract(y, backward[..., 1], out=planes[2:])
         planes *= 2.0
         full = lattice.enlarge(planes[:, part_rows, part_cols])
-        left, top = left + part_cols.start * _STEP, top + part_rows.start * _STEP
-        box = Box(left, top, left + full.shape[2], top + full.shape[1]).clipped()
+        left, top = left + part_cols.start * lattice.step, top + part_rows.start * lattice.step
+        box = Box(left, top, left + full.shape[2], top + full.shape[1]).clipped(self._size).even_inside()
         full = full[:, box.top - top : box.bottom - top, box.left - left : box.right - left]
         upper_x, lower_x, upper_y, lower_y = full
-        share = _upper_share(shape, box)
+        share = _upper_share(shape, box, self._unit)
         for above, below in ((upper_x, lower_x), (upper_y, lower_y)):
             above -= below
             above *= share
@@ -190,21 +185,21 @@ class MouthWarp:
 
     def _inverse(self, forward: Flow) -> Flow:
         """Backward flow of both layers, one above the other: v(y) = u(y - v(y))."""
-        backward = forward
+        backward, scale = forward, np.float32(1.0 / self._lattice.step)
         for _ in range(_INVERSIONS):
-            column = self._base_x - backward[..., 0] * (1.0 / _STEP)
-            row = self._base_y - backward[..., 1] * (1.0 / _STEP)
+            column = self._base_x - backward[..., 0] * scale
+            row = self._base_y - backward[..., 1] * scale
             backward = _sample(forward, column, row)
         return backward
 
     def smallest_stretch(self, shape: LipShape) -> float:
         """Least Jacobian determinant of the visible flow: 1 where nothing moves, negative at a fold."""
         flow = self.flow(shape).astype(np.float64)
-        below = self._lattice.y - self._seam_y
+        below, step = self._lattice.y - self._seam_y, self._lattice.step
         worst = 1.0
-        for layer, visible in zip(flow, (below < _STEP, below > -_STEP), strict=True):
-            dx_dy, dx_dx = np.gradient(layer[..., 0], _STEP)
-            dy_dy, dy_dx = np.gradient(layer[..., 1], _STEP)
+        for layer, visible in zip(flow, (below < step, below > -step), strict=True):
+            dx_dy, dx_dx = np.gradient(layer[..., 0], step)
+            dy_dy, dy_dx = np.gradient(layer[..., 1], step)
             determinant = (1.0 + dx_dx) * (1.0 + dy_dy) - dx_dy * dy_dx
             worst = min(worst, float(determinant[visible].min()))
         return worst
@@ -223,15 +218,15 @@ def _sample(nodes: Flow, column: Flow, row: Flow) -> Flow:
     return cast(Flow, found)
 
 
-def _upper_share(shape: LipShape, box: Box) -> Flow:
+def _upper_share(shape: LipShape, box: Box, unit: float) -> Flow:
     """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
     middle = 0.5 * (shape.upper + shape.lower)
     columns = np.arange(box.left, box.right, dtype=np.float64)
     seam = np.interp(columns, middle[:, 0], middle[:, 1])
     outside = np.maximum(np.maximum(middle[0, 0] - columns, columns - middle[-1, 0]), 0.0)
     # Between shut lips the layers agree, and a wide change spares the thin dark line.
-    shut = max(0.0, 1.0 - shape.gap)
-    slope = 0.5 / (_SEAM + _SHUT_SEAM * shut + _WIDENING * outside)
+    shut = max(0.0, 1.0 - shape.gap / unit)
+    slope = 0.5 / (_SEAM + unit * _SHUT_SEAM * shut + _WIDENING * outside)
     offset = (0.5 + seam * slope).astype(np.float32)
     rows = np.arange(box.top, box.bottom, dtype=np.float32)[:, None]
     share = offset - rows * slope.astype(np.float32)

@@ -2,25 +2,24 @@
 
 Head and mouth together are one warp of the portrait, so no pixel is interpolated twice; the opening
 between the lips is painted onto the moved head, and the eyes are laid over it. What is neutral is
-skipped, so a neutral face is the portrait itself, bit for bit.
+skipped, so a neutral face is the portrait itself, converted to I420 bit for bit.
 """
 
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.eyes import Eyes
+from musetalk_service.engines.face.frame import Frame, Texture
 from musetalk_service.engines.face.head import Head
 from musetalk_service.engines.face.inner_mouth import InnerMouth
-from musetalk_service.engines.face.interpolation import double_size
-from musetalk_service.engines.face.landmarks import SIZE, Face
+from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.mouth_shape import MouthShaper
 from musetalk_service.engines.face.mouth_warp import MouthWarp, carry
 from musetalk_service.models.face import REST, Mouth, Pose
+from musetalk_service.models.media import LEAST_SIDE, FrameSize
 
 _LEAST_STRETCH: Final = 0.15
 """Smallest allowed Jacobian determinant of the warp; at 0 skin would fold over."""
@@ -38,7 +37,6 @@ _EXTREMES: Final = (
     (Mouth(wide=1.0, upper_raise=1.0, lower_drop=1.0), 1.0),
 )
 """Mouths and smiles that bend the skin the most."""
-_NOWHERE: Final = Box(0, 0, 0, 0)
 
 
 class FaceRenderer:
@@ -52,23 +50,27 @@ class FaceRenderer:
         """Prepare a portrait, which takes a few tenths of a second.
 
         Args:
-            portrait: (512, 512, 3) BGR, an upright, frontal face about half the picture high.
+            portrait: (height, width, 3) BGR, both even and at least 128, with an upright, frontal face.
             landmarks: (478, 3) pixels, MediaPipe Face Mesh order; the third is depth, nearer is less.
 
         Raises:
             ValueError: wrong shape or type, or landmarks that are not those of such a face.
         """
-        if portrait.shape != (SIZE, SIZE, 3) or portrait.dtype != np.uint8:
-            raise ValueError(f"the portrait must be ({SIZE}, {SIZE}, 3) uint8, not {portrait.shape} {portrait.dtype}")
-        face = Face.measure(landmarks)
+        shape = portrait.shape
+        if portrait.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or shape[0] % 2 or shape[1] % 2:
+            raise ValueError(
+                f"the portrait must be (height, width, 3) uint8 with even sides, not {shape} {portrait.dtype}"
+            )
+        if min(shape[:2]) < LEAST_SIDE:
+            raise ValueError(f"the portrait must be at least {LEAST_SIDE} pixels wide and high, not {shape}")
+        face = Face.measure(landmarks, FrameSize(shape[1], shape[0]))
         closed = close_mouth(portrait, face)
-        self._base = closed.texture.copy()
-        self._double = double_size(self._base)
+        self._texture = Texture(closed.texture)
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
         self._inner = InnerMouth(portrait, face, closed, self._shaper.centre)
-        self._eyes = Eyes(self._base, face)
-        self._head = Head(self._double, face)
+        self._eyes = Eyes(self._texture.portrait, face)
+        self._head = Head(face)
         self._always_warped = closed.is_open
         self._gain = self._bearable_gain()
 
@@ -80,7 +82,7 @@ class FaceRenderer:
             mouth: the speaking mouth; out-of-range values are limited.
 
         Returns:
-            (512, 512, 3) BGR, a new array. A portrait with shut lips comes back unchanged for
+            (height * 3 / 2, width) I420, a new array. A portrait with shut lips comes back unchanged for
             neutral inputs.
         """
         shift = self._head.shift(pose)
@@ -90,17 +92,13 @@ class FaceRenderer:
             if shift is not None:
                 shape = carry(shape, shift)
             maps = self._warp.maps(shape, shift)
-        picture = self._base.copy() if shift is None else self._head.draw(shift, maps.box if maps else _NOWHERE)
-        if maps is not None:
-            picture[maps.box.pixels] = cv2.remap(
-                self._double, maps.x, maps.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+        frame = Frame(self._texture, shift.maps if shift is not None else None, maps)
         if shape is not None:
-            self._inner.paint(picture, shape, mouth)
+            self._inner.paint(frame, shape, mouth)
         # The upper lid follows the eye down.
         closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
-        self._eyes.draw(picture, pose.gaze_x, pose.gaze_y, closure, shift)
-        return picture
+        self._eyes.draw(frame, pose.gaze_x, pose.gaze_y, closure, shift)
+        return frame.finish()
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import musetalk_service
 from musetalk_service.engines.face.landmarks import EYES
-from musetalk_service.engines.face.renderer import FaceRenderer
+from support.faces import BgrRenderer, as_sent
 
 DEFAULT = Path(musetalk_service.__file__).parent / "assets" / "default_avatar"
 
@@ -23,13 +23,19 @@ def portrait() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
+def seen(portrait: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The portrait as a picture of its own would show it."""
+    return as_sent(portrait)
+
+
+@pytest.fixture(scope="session")
 def landmarks() -> NDArray[np.float32]:
     return np.array(json.loads((DEFAULT / "landmarks.json").read_text())["points"], dtype=np.float32)
 
 
 @pytest.fixture(scope="session")
-def renderer(portrait: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> FaceRenderer:
-    return FaceRenderer(portrait, landmarks)
+def renderer(portrait: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> BgrRenderer:
+    return BgrRenderer(portrait, landmarks)
 
 
 @pytest.fixture(scope="session")

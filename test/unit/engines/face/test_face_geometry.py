@@ -9,8 +9,8 @@ from musetalk_service.engines.face.closed_mouth import close_mouth, refine_seam
 from musetalk_service.engines.face.interpolation import Lattice, double_size, spline_basis, thin_plate_basis
 from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face
 from musetalk_service.engines.face.mouth_shape import LIPS, MouthShaper
-from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST, Mouth
+from support.faces import BgrRenderer
 
 
 def test_thin_plate_reproduces_affine_motion_and_the_given_values() -> None:
@@ -67,7 +67,7 @@ def test_an_open_mouth_is_shut_at_rest(portrait: NDArray[np.uint8], landmarks: N
     shape = MouthShaper(face, closed).shape(speaking, 0.0)
     opened = landmarks.copy()
     opened[list(LIPS), :2] = closed.source[list(LIPS)] + shape.lips
-    photo = FaceRenderer(portrait, landmarks).render(NEUTRAL, speaking)
+    photo = BgrRenderer(portrait, landmarks).render(NEUTRAL, speaking)
 
     left, right = int(opened[81, 0]), int(opened[311, 0])
     between = np.s_[int(opened[13, 1]) + 2 : int(opened[14, 1]) - 1, left:right]
@@ -76,7 +76,7 @@ def test_an_open_mouth_is_shut_at_rest(portrait: NDArray[np.uint8], landmarks: N
         """Saturation of the palest fifth of where the lips are apart: lips are red, teeth are not."""
         return float(np.percentile(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)[between][..., 1], 20))
 
-    renderer = FaceRenderer(photo, opened)
+    renderer = BgrRenderer(photo, opened)
     teeth, shut = colour(photo), colour(renderer.render(NEUTRAL, REST))
     assert shut > 1.5 * teeth
     assert colour(renderer.render(NEUTRAL, speaking)) < 0.5 * (teeth + shut)

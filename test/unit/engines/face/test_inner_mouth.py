@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.landmarks import Face
-from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST, Mouth
+from support.faces import BgrRenderer
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -38,16 +38,16 @@ def steepest(picture: Picture, landmarks: Points) -> float:
 
 
 def test_teeth_take_the_light_not_the_skin(portrait: Picture, dark_portrait: Picture, landmarks: Points) -> None:
-    pale = FaceRenderer(portrait, landmarks).render(NEUTRAL, OPEN)
-    dark = FaceRenderer(dark_portrait, landmarks).render(NEUTRAL, OPEN)
+    pale = BgrRenderer(portrait, landmarks).render(NEUTRAL, OPEN)
+    dark = BgrRenderer(dark_portrait, landmarks).render(NEUTRAL, OPEN)
     cheek = landmarks[205, :2].astype(int)
     assert dark_portrait[cheek[1], cheek[0]].mean() < 0.6 * portrait[cheek[1], cheek[0]].mean()
     assert teeth_luma(dark, landmarks) > 0.88 * teeth_luma(pale, landmarks)
 
 
 def test_teeth_darken_with_the_light(portrait: Picture, landmarks: Points) -> None:
-    bright = FaceRenderer(portrait, landmarks).render(NEUTRAL, OPEN)
-    dim = FaceRenderer((portrait * 0.4).astype(np.uint8), landmarks).render(NEUTRAL, OPEN)
+    bright = BgrRenderer(portrait, landmarks).render(NEUTRAL, OPEN)
+    dim = BgrRenderer((portrait * 0.4).astype(np.uint8), landmarks).render(NEUTRAL, OPEN)
     assert teeth_luma(dim, landmarks) == pytest.approx(0.4 * teeth_luma(bright, landmarks), rel=0.12)
 
 
@@ -58,22 +58,22 @@ def test_a_blurred_portrait_has_blurred_teeth(portrait: Picture, landmarks: Poin
     def blurred(picture: Picture) -> Picture:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
 
-    soft = FaceRenderer(blurred(portrait), landmarks).render(NEUTRAL, OPEN)
-    reference = blurred(FaceRenderer(portrait, landmarks).render(NEUTRAL, OPEN))
+    soft = BgrRenderer(blurred(portrait), landmarks).render(NEUTRAL, OPEN)
+    reference = blurred(BgrRenderer(portrait, landmarks).render(NEUTRAL, OPEN))
     assert steepest(soft, landmarks) < 1.35 * steepest(reference, landmarks)
 
 
 def test_a_grainy_portrait_has_grainy_teeth(portrait: Picture, landmarks: Points) -> None:
     noise = np.random.default_rng(0).normal(0.0, 8.0, portrait.shape[:2])[..., None]
     noisy = np.asarray(np.clip(portrait + noise, 0, 255), np.uint8)
-    drawn = FaceRenderer(noisy, landmarks).render(NEUTRAL, OPEN)
-    clean = FaceRenderer(portrait, landmarks).render(NEUTRAL, OPEN)
+    drawn = BgrRenderer(noisy, landmarks).render(NEUTRAL, OPEN)
+    clean = BgrRenderer(portrait, landmarks).render(NEUTRAL, OPEN)
     left, top = landmarks[13, :2].astype(int) - (8, 1)
     area = np.s_[top : top + 6, left : left + 17]
     assert (drawn[area].astype(float) - clean[area]).std() > 4.0
 
 
-def test_the_upper_teeth_bite_the_lower_lip(renderer: FaceRenderer, landmarks: Points) -> None:
+def test_the_upper_teeth_bite_the_lower_lip(renderer: BgrRenderer, landmarks: Points) -> None:
     """At f the palest row lies on lower lip, with no dark between the two."""
     face = Face.measure(landmarks)
     picture = renderer.render(NEUTRAL, BITE)

@@ -1,0 +1,122 @@
+"""The portrait as textures, and a picture on its way from them to I420.
+
+Luma is read from a portrait of twice the size, chroma from one plane each of the portrait's own size: to read three
+planes of one channel costs half of reading three channels, and nothing needs converting afterwards. Only where
+something is painted are there BGR pixels, for as long as they are painted on.
+"""
+
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.engines.face.box import Box
+from musetalk_service.engines.face.interpolation import Flow, double_size
+from musetalk_service.engines.face.landmarks import Picture
+from musetalk_service.models.media import FrameSize
+from musetalk_service.utils.i420 import Plane, Planes, from_bgr, planes_of
+
+_NOWHERE: Final = Box(0, 0, 0, 0)
+
+
+class WarpMaps(NamedTuple):
+    """Where the pixels of a rectangle come from, in pixels of the doubled picture."""
+
+    box: Box
+    """Even on all sides."""
+    x: Flow
+    """(height, width)."""
+    y: Flow
+    """(height, width)."""
+
+    def part(self, box: Box) -> "WarpMaps":
+        """The maps of a rectangle inside this one."""
+        pixels = box.within(self.box).pixels
+        return WarpMaps(box, self.x[pixels], self.y[pixels])
+
+
+class Texture:
+    """One portrait in the forms that frames are made from."""
+
+    def __init__(self, portrait: Picture) -> None:
+        height, width = portrait.shape[:2]
+        self.size = FrameSize(width, height)
+        self.portrait = portrait.copy()
+        self.base: Plane = from_bgr(portrait)
+        """The portrait as I420."""
+        self.double = double_size(portrait)
+        """(2 * height, 2 * width, 3) BGR."""
+        self._luma = from_bgr(self.double)[: 2 * height].copy()
+        # Of a picture whose pixels are all there four times, each chroma sample is that of a pixel.
+        everywhere = planes_of(from_bgr(np.repeat(np.repeat(portrait, 2, axis=0), 2, axis=1)))
+        self._u, self._v = everywhere.u.copy(), everywhere.v.copy()
+
+    def read(self, maps: WarpMaps, into: Planes) -> None:
+        """Fill a rectangle of a picture's planes."""
+        x, y = maps.x[::2, ::2] * np.float32(0.5), maps.y[::2, ::2] * np.float32(0.5)
+        into.y[maps.box.pixels] = _sample(self._luma, maps.x, maps.y)
+        into.u[maps.box.chroma] = _sample(self._u, x, y)
+        into.v[maps.box.chroma] = _sample(self._v, x, y)
+
+    def read_bgr(self, maps: WarpMaps) -> Picture:
+        """The pixels of a rectangle, (h, w, 3) BGR."""
+        return _sample(self.double, maps.x, maps.y)
+
+
+class Frame:
+    """One picture being made."""
+
+    def __init__(self, texture: Texture, head: WarpMaps | None, mouth: WarpMaps | None) -> None:
+        """The portrait, moved.
+
+        Args:
+            texture: the portrait.
+            head: where all pixels come from; None where the head rests.
+            mouth: where those around the mouth come from; None where nothing there moves but with the head.
+        """
+        self.size = texture.size
+        self._texture = texture
+        self._head = head
+        self._mouth = mouth
+        self._painted: list[tuple[Box, Picture]] = []
+        hole = mouth.box if mouth is not None else _NOWHERE
+        if head is None:
+            self._picture: Plane = texture.base.copy()
+            self._planes = planes_of(self._picture)
+        else:
+            self._picture = np.empty_like(texture.base)
+            self._planes = planes_of(self._picture)
+            for box in head.box.without(hole):
+                texture.read(head.part(box), self._planes)
+        if mouth is not None:
+            texture.read(mouth, self._planes)
+
+    def bgr(self, box: Box) -> Picture:
+        """The pixels of a rectangle inside the picture, (h, w, 3) BGR; what is painted on them will be seen."""
+        around = box.even_around()
+        if self._head is None:
+            pixels = self._texture.portrait[around.pixels].copy()
+        else:
+            pixels = self._texture.read_bgr(self._head.part(around))
+        if self._mouth is not None:
+            common = around.overlap(self._mouth.box)
+            if not common.is_empty:
+                pixels[common.within(around).pixels] = self._texture.read_bgr(self._mouth.part(common))
+        self._painted.append((around, pixels))
+        inner: Picture = pixels[box.within(around).pixels]
+        return inner
+
+    def finish(self) -> Plane:
+        """The picture as I420, with all that was painted; to be called once, at the end."""
+        for box, pixels in self._painted:
+            y, u, v = planes_of(from_bgr(pixels))
+            self._planes.y[box.pixels] = y
+            self._planes.u[box.chroma] = u
+            self._planes.v[box.chroma] = v
+        return self._picture
+
+
+def _sample(source: NDArray[np.uint8], x: Flow, y: Flow) -> NDArray[np.uint8]:
+    found = cv2.remap(source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.uint8)
