@@ -22,7 +22,9 @@ from musetalk_service.engines.face.landmarks import (
     FloatArray,
     Picture,
 )
+from musetalk_service.engines.face.photo_look import lip_colour
 
+_LUMA: Final = np.array([0.114, 0.587, 0.299])
 OPEN_GAP: Final = 0.022
 """Gap between the inner lips, in mouth widths, from which a portrait counts as open."""
 
@@ -116,35 +118,60 @@ def _shut(face: Face, stretch: float) -> FloatArray:
     for inner, outer, contour in ((UPPER_INNER, UPPER_OUTER, upper), (LOWER_INNER, LOWER_OUTER, lower)):
         shift = (seam - contour)[1:-1]
         rest[list(inner[1:-1])] += shift
-        rest[list(outer[1:-1])] += 0.75 * shift  # the lips keep most of their thickness
+        # The lips keep most of their thickness; those that a grin stretched thin get some back.
+        rest[list(outer[1:-1])] += (0.75 - 0.25 * stretch) * shift
     lips = sorted({*UPPER_INNER, *LOWER_INNER, *UPPER_OUTER, *LOWER_OUTER})
     centre = (rest[61, 0] + rest[291, 0]) / 2
     rest[lips, 0] = centre + (rest[lips, 0] - centre) * (1.0 - 0.10 * stretch)
     return rest
 
 
-def inner_mask(face: Face) -> Picture:
-    """(height, width) 255 between the photographed inner lips, a little wider than the landmarks."""
+def _middle(face: Face) -> FloatArray:
+    """(13, 2) points between the lips, from corner to corner."""
+    inner = (face.points[list(UPPER_INNER)] + face.points[list(LOWER_INNER)]) / 2
+    return np.vstack([face.points[61], inner, face.points[291]])
+
+
+def _fill(contour: FloatArray, like: Picture) -> Picture:
+    """(height, width) 255 inside a closed contour."""
+    mask = np.zeros(like.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(contour * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+    return mask
+
+
+def _mend_corners(covered: Picture, face: Face) -> Picture:
+    """Lip instead of what is left of teeth and dark at the corners, which shut lips would show as dots."""
     points, width = face.points, face.mouth_width
-    outline = np.vstack([points[list(UPPER_INNER)], points[list(LOWER_INNER[-2:0:-1])]])
-    mask = np.zeros(face.size[::-1], np.uint8)
-    cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
-    size = max(3, int(0.03 * width) | 1)
-    mask = cast(Picture, cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))))
-    return cast(Picture, cv2.dilate(mask, np.ones((1, int(0.07 * width) | 1), np.uint8)))
+    lip = lip_colour(covered, face)
+    grey = cv2.GaussianBlur(cv2.cvtColor(covered, cv2.COLOR_BGR2GRAY), (0, 0), 0.8)
+    lips = _fill(np.vstack([points[list(UPPER_OUTER)], points[list(LOWER_OUTER[-2:0:-1])]]), covered)
+    reach = max(3, int(0.03 * width) | 1)
+    around = cast(Picture, cv2.dilate(lips, np.ones((reach, reach), np.uint8)))
+    x, y = np.arange(covered.shape[1]), np.arange(covered.shape[0])[:, None]
+    beside = (x < points[78, 0] + 0.20 * width) | (x > points[308, 0] - 0.20 * width)
+    near = np.abs(y - np.interp(x, *_middle(face).T)) < 0.10 * width
+    blue, green, red = cv2.split(covered.astype(np.float32))
+    pale = (red - 0.5 * (blue + green)) * lip.sum() < 0.7 * (lip @ (-0.5, -0.5, 1.0)) * (red + green + blue)
+    odd = ((grey < 0.8 * float(lip @ _LUMA)) & (around > 0)) | (pale & (lips > 0))
+    soft = cv2.morphologyEx((odd & beside & near).astype(np.float32), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    share = cv2.GaussianBlur(soft, (0, 0), max(0.8, 0.012 * width))[..., None]
+    return cast(Picture, np.round(covered + (0.88 * lip - covered) * share).astype(np.uint8))
 
 
 def _cover_teeth(portrait: Picture, face: Face) -> Picture:
     """The portrait with everything between the lips overwritten by the nearest lip in the column."""
-    mask = inner_mask(face)
+    height, width = portrait.shape[:2]
+    points = face.points
+    mask = _fill(np.vstack([points[list(UPPER_INNER)], points[list(LOWER_INNER[-2:0:-1])]]), portrait)
+    size = max(3, int(0.03 * face.mouth_width) | 1)
+    mask = cast(Picture, cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))))
+    mask = cast(Picture, cv2.dilate(mask, np.ones((1, int(0.07 * face.mouth_width) | 1), np.uint8)))
     ys, xs = np.nonzero(mask)
-    height, width = mask.shape
     first = np.full(width, height, dtype=np.int64)
     last = np.full(width, -1, dtype=np.int64)
     np.minimum.at(first, xs, ys)
     np.maximum.at(last, xs, ys)
-    middle = (face.points[list(UPPER_INNER)] + face.points[list(LOWER_INNER)]) / 2
-    seam = np.interp(xs, middle[:, 0], middle[:, 1])
+    seam = np.interp(xs, *_middle(face).T)
     # Mirroring the outermost three rows keeps a little of the lip's texture.
     from_above = first[xs] - 1 - 0.7 * np.minimum(ys - first[xs], 3)
     from_below = last[xs] + 1 + 0.7 * np.minimum(last[xs] - ys, 3)
@@ -153,4 +180,5 @@ def _cover_teeth(portrait: Picture, face: Face) -> Picture:
     covered[ys, xs] = portrait[np.clip(rows, 0, height - 1), xs]
     soft = cv2.GaussianBlur(covered, (0, 0), 1.2)
     weight = (cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32) / 255.0)[..., None]
-    return cast(Picture, np.clip(covered * (1 - weight) + soft * weight, 0, 255).astype(np.uint8))
+    filled = np.clip(covered * (1 - weight) + soft * weight, 0, 255).astype(np.uint8)
+    return _mend_corners(cast(Picture, filled), face)

@@ -17,7 +17,7 @@ from musetalk_service.engines.face.frame import Frame
 from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import CURVE_POINTS, LipShape
-from musetalk_service.engines.face.photo_look import measure_look, median_colour
+from musetalk_service.engines.face.photo_look import lip_colour, measure_look, median_colour
 from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
 from musetalk_service.models.face import Mouth
 
@@ -28,7 +28,6 @@ _FIRST_GAP: Final = 0.3
 # How strongly the lips' shade darkens blue, green and red: reds stay, as in flesh.
 _SHADE: Final = np.array([1.2, 1.15, 0.8], np.float32)
 _RIM: Final = np.array([0.30, 0.30, 0.225], np.float32)
-_LIP_SPOTS: Final = (0, 17, 37, 267, 84, 314)
 _TONGUE: Final = np.array([112.0, 106.0, 192.0])
 _SEAM: Final = np.array([0.78, 0.76, 0.60], np.float32)
 _ARCH: Final = (1.0 - np.linspace(-1.0, 1.0, CURVE_POINTS) ** 2) ** 0.5
@@ -56,7 +55,7 @@ class InnerMouth:
         self._width = width = face.mouth_width
         look = measure_look(portrait, face)
         exposure = look.exposure
-        lip = median_colour(portrait, face.points[list(_LIP_SPOTS)], max(1, round(0.02 * width)))
+        lip = lip_colour(portrait, face)
         self._cavity = (0.28 * lip * (0.75, 0.75, 1.0) + exposure * np.array([13.0, 12.0, 20.0])).astype(np.float32)
         self._tongue = (0.78 * exposure * _TONGUE + 0.22 * lip).astype(np.float32)
         self._wet_lip = (lip * (0.40, 0.40, 0.52)).astype(np.float32)
@@ -170,12 +169,15 @@ class InnerMouth:
         if bite > 0.0:
             edge += (lip - place.y + 0.02 * width - edge) * bite
             self._upper.shade(canvas, *place.below(edge + 0.025 * width), 0.35 * bite)
-        if self._own_teeth is None:
+        own = self._own_teeth
+        if own is None:
             self._upper.draw(canvas, *place.below(edge))
         else:
+            self._upper.draw(canvas, *place.below(edge - 0.04 * width))  # beside those that were seen
             # Part of a grin is a raised lip: at other times less of the teeth is seen.
-            own = self._own_teeth
-            own.sprite.draw(canvas, *place.below(edge + 0.5 * max(own.edge - edge, 0.0) * (1.0 - bite)))
+            own.sprite.draw(
+                canvas, *place.below(edge + 0.5 * max(own.edge - edge, 0.0) * (1.0 - bite) * (1.0 - round_))
+            )
 
     def _light(self, canvas: Canvas, place: "_Place") -> None:
         """One side of the mouth may be brighter."""
@@ -246,4 +248,7 @@ def _seam_line(path: FloatArray, shape: tuple[int, ...], strength: float) -> NDA
     line = np.zeros(shape[:2], np.uint8)
     cv2.polylines(line, [np.round(path * 16).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
     soft = cv2.GaussianBlur(line, (0, 0), 0.8).astype(np.float32)
-    return cast(NDArray[np.float32], soft[..., None] * (_SEAM * np.float32(strength / 255.0)))
+    # It fades towards the corners.
+    ends = np.minimum(np.arange(shape[1]) - path[0, 0], path[-1, 0] - np.arange(shape[1]))
+    fade = np.clip(ends / (0.12 * (path[-1, 0] - path[0, 0])), 0.25, 1.0) * (strength / 255.0)
+    return cast(NDArray[np.float32], (soft * fade.astype(np.float32))[..., None] * _SEAM)

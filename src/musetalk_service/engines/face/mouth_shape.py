@@ -6,7 +6,7 @@ The position along the mouth is t, -1 at the left corner, 0 in the middle, 1 at 
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -87,6 +87,7 @@ class MouthShaper:
         self._t = t
         self._edge = 1.0 - t**3
         self._lip_fields = self.fields(self._home, lips=True)
+        self._relax = self._relaxed_lower_lip()
         self._spline = spline_basis(len(UPPER_INNER), CURVE_POINTS)
 
     def _along(self, x: FloatArray) -> FloatArray:
@@ -94,6 +95,15 @@ class MouthShaper:
         left, right = max(1.0, centre - self._left[0]), max(1.0, self._right[0] - centre)
         along: FloatArray = (x - centre) / np.where(x < centre, left, right)
         return along
+
+    def _relaxed_lower_lip(self) -> FloatArray:
+        """(9,) rows that the lower lip's upper edge moves by when nothing presses on it any more.
+
+        The upper lip's bow dents it while the mouth is shut; free, it is a plain arc.
+        """
+        x, y = (self._home[_LOWER_IN] - self.centre).T
+        arc = np.polynomial.Polynomial.fit(x / self._width, y, 2)(x / self._width)
+        return cast(FloatArray, np.clip(arc - y, -0.03 * self._width, 0.03 * self._width) * self._edge[_LOWER_IN])
 
     def fields(self, points: FloatArray, lips: bool = False) -> FloatArray:
         """Displacement of points per unit of each skin field.
@@ -126,7 +136,8 @@ class MouthShaper:
         fall *= np.exp(-((np.maximum(np.abs(y - centre_y) - 0.12 * width, 0.0) / (0.45 * width)) ** 2))
         out[_WIDTH, :, 0] = (x - centre_x) / np.maximum(t, 1.0) * fall
 
-        lift = np.exp(-(((t - 1.05) / 0.6) ** 2))
+        # A smile is an arc: level in the middle, steep at the corners.
+        lift = np.where(t < 1.0, 0.04 + 0.96 * t**1.8, np.exp(-((np.maximum(t - 1.0, 0.0) / 0.6) ** 2)))
         lift *= np.exp(-(((y - centre_y + 0.15 * width) / (0.55 * width)) ** 2))
         if not lips:  # the cheeks rise with the corners, and push the lower lids up a little
             cheeks = np.exp(-(((t - 1.15) / 0.75) ** 2))
@@ -173,7 +184,7 @@ class MouthShaper:
         width = self._width
         # Lips cannot be spread and rounded at once, nor apart while pressed.
         smile *= 1.0 - 0.6 * m.round
-        spread = min(0.13 * m.wide * (1.0 - m.round) + 0.13 * smile, 0.19)
+        spread = min(0.13 * m.wide * (1.0 - m.round) + 0.15 * smile, 0.20)
         apart = 1.0 - m.press
         tuck = m.tuck * (1.0 - 0.7 * m.press)
         # A wide open or rounded mouth has little lip left to raise or drop.
@@ -183,8 +194,8 @@ class MouthShaper:
 
         fields = np.empty(FIELDS)
         fields[_JAW] = jaw * (1.0 - 0.6 * m.press) - self._chin_up
-        fields[_WIDTH] = spread - 0.26 * m.round - 0.05 * m.jaw * apart * (1.0 - m.round)
-        fields[_SMILE] = 0.137 * width * smile
+        fields[_WIDTH] = spread - (0.26 + 0.03 * self._stretch) * m.round - 0.05 * m.jaw * apart * (1.0 - m.round)
+        fields[_SMILE] = 0.125 * width * smile
         fields[_FLAT] = min(0.30 * self._stretch * (1.0 - smile) + 0.75 * m.round * (1.0 - 0.55 * self._stretch), 0.9)
         fields[_CHIN] = 0.02 * width * m.press
 
@@ -210,6 +221,7 @@ class MouthShaper:
         drop -= 0.015 * width * tuck * profile[_LOWER]
         drop[:9] *= 0.96
         dy[_LOWER] += drop
+        dy[_LOWER_IN] += self._relax * min((dropped + raised) / (0.07 * width), 1.0)
         dy[_LOWER_OUT] += lower_thick * edge[_LOWER_OUT]
 
         target = self._home + gain * move

@@ -24,6 +24,8 @@ _PALEST_SKIN, _EYE_WHITE, _FALLBACK_SKIN = 0.62, 0.58, 0.36
 _ABOVE_BRIGHTEST: Final = 1.15
 """The light may be that much above the picture's brightest percent: not every picture holds a white."""
 _SKIN_SPOTS: Final = (205, 425, 50, 280, 199)
+_INNER_LIP: Final = (13, 14, 82, 312, 87, 317)
+_OUTER_LIP: Final = (0, 17, 37, 267, 84, 314)
 _GRAIN_SPOTS: Final = (*_SKIN_SPOTS, 151, 108, 337, 101, 330, 117, 346)
 _SHARPEST: Final = 0.65
 """What the measure of blur gives for a sharp picture, in pixels."""
@@ -63,6 +65,12 @@ def median_colour(picture: Picture, points: FloatArray, radius: int) -> FloatArr
         for x, y in points.astype(np.int64)
     ]
     return cast(FloatArray, np.median(np.vstack(patches), axis=0).astype(np.float64))
+
+
+def lip_colour(picture: Picture, face: Face) -> FloatArray:
+    """Median BGR of the middle of both lips, (3,)."""
+    inner, outer = face.points[list(_INNER_LIP)], face.points[list(_OUTER_LIP)]
+    return median_colour(picture, 0.5 * (inner + outer), max(1, round(0.02 * face.mouth_width)))
 
 
 def _linear(colour: NDArray[np.uint8] | FloatArray) -> FloatArray:

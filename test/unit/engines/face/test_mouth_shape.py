@@ -1,0 +1,44 @@
+"""Where the lips go."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.engines.face.closed_mouth import close_mouth
+from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face
+from musetalk_service.engines.face.mouth_shape import MouthShaper
+from musetalk_service.models.face import REST, Mouth
+
+Picture = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+
+def test_a_smile_is_an_arc(portrait: Picture, landmarks: Points) -> None:
+    """The corners rise most, halfway there the lips rise by less than half of that, the middle stays."""
+    face = Face.measure(landmarks)
+    shaper = MouthShaper(face, close_mouth(portrait, face))
+    rise = shaper.shape(REST, 0.0).upper[:, 1] - shaper.shape(REST, 1.0).upper[:, 1]
+    corners, halfway, middle = rise[[1, -2]].mean(), rise[[8, 24]].mean(), rise[16]
+    assert corners > 0.08 * face.mouth_width
+    assert middle < 0.15 * corners
+    assert halfway < 0.5 * corners
+
+
+def test_a_free_lower_lip_loses_the_dent_of_the_upper_one(portrait: Picture, landmarks: Points) -> None:
+    bowed = landmarks.copy()
+    inner = [*UPPER_INNER[1:-1], *LOWER_INNER[1:-1]]
+    width = float(np.hypot(*(landmarks[61, :2] - landmarks[291, :2])))
+    dent = np.exp(-(((landmarks[inner, 0] - landmarks[13, 0]) / (0.12 * width)) ** 2))
+    bowed[inner, 1] += 0.04 * width * dent
+    face = Face.measure(bowed)
+    closed = close_mouth(portrait, face)
+    closed = type(closed)(face.points.copy(), face.points.copy(), portrait, False, 0.0, 0.0)
+    shaper = MouthShaper(face, closed)
+
+    def bow(curve: NDArray[np.float64]) -> float:
+        """How far the middle hangs below the line through points beside it."""
+        return float(curve[16, 1] - curve[[8, 24], 1].mean())
+
+    parted = shaper.shape(Mouth(jaw=0.5), 0.0)
+    plain = MouthShaper(Face.measure(landmarks), close_mouth(portrait, Face.measure(landmarks)))
+    assert bow(parted.lower) < bow(plain.shape(Mouth(jaw=0.5), 0.0).lower) + 0.02 * width
+    assert (parted.lower[:, 1] >= parted.upper[:, 1]).all()
