@@ -50,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     lips.add_argument("folder", type=Path, metavar="DIR", help="NAME.wav with NAME.npz: arrays t, aperture, width")
     lips.add_argument("--json", action="store_true", help="print a JSON object")
     lips.set_defaults(run=_bench_lips)
+    face = subjects.add_parser("face", help="draw a face in every mouth and measure what is found in the pictures")
+    face.add_argument("sources", nargs="+", metavar="IMAGE", help='photo or video, or "default" for the default face')
+    face.add_argument("--out", type=Path, metavar="DIR", help="write NAME.png, a contact sheet, and NAME.mp4")
+    face.add_argument("--json", action="store_true", help="print a JSON list")
+    face.set_defaults(run=_bench_face)
 
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.set_defaults(run=_config)
@@ -93,6 +98,20 @@ def _bench_lips(arguments: argparse.Namespace) -> int:
     from musetalk_service.lip_bench import main as compare
 
     return compare(arguments.folder, as_json=arguments.json)
+
+
+def _bench_face(arguments: argparse.Namespace) -> int:
+    settings = load_settings()
+    from musetalk_service.face_bench import main as measure
+
+    return measure(
+        arguments.sources,
+        out=arguments.out,
+        as_json=arguments.json,
+        landmarker_path=settings.face_landmarker_path,
+        model_path=settings.model_path,
+        cache_dir=settings.cache_dir,
+    )
 
 
 def _config(_: argparse.Namespace) -> None:
