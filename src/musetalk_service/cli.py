@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     openapi = commands.add_parser("openapi", help="print openapi.yaml")
     openapi.set_defaults(run=_openapi)
 
+    prepare = commands.add_parser("prepare", help="make one avatar's files (started by the server)")
+    prepare.set_defaults(run=_prepare)
+
     worker = commands.add_parser("worker", help="run one engine host (started by the server)")
     worker.add_argument("--bus-fd", type=int, required=True, help="inherited socket to the server")
     worker.set_defaults(run=_worker)
@@ -126,6 +129,12 @@ def _openapi(_: argparse.Namespace) -> None:
     from musetalk_service.server import create_app
 
     sys.stdout.write(to_yaml(create_app(default_settings()).openapi()))
+
+
+def _prepare(_: argparse.Namespace) -> int:
+    from musetalk_service.preparation.job import run
+
+    return run(sys.stdin.read())
 
 
 def _worker(arguments: argparse.Namespace) -> None:

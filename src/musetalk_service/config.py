@@ -111,6 +111,21 @@ class Settings(BaseSettings):
     preload_avatars: Annotated[list[str], NoDecode] = Field(
         [], description="Avatars to make ready at the start: a JSON list or comma separated user ids."
     )
+    require_consent: bool = Field(
+        False, description="Refuse uploads that do not say who agreed to the use of the face (consent_by)."
+    )
+    upload_max_mb: int = Field(200, ge=1, le=4096, description="Largest accepted photo or video.")
+    upload_max_seconds: float = Field(120.0, gt=0, le=3600, description="Longest accepted video.")
+    upload_max_megapixels: float = Field(50.0, gt=0, le=200, description="Largest accepted photo or video frame.")
+    upload_source_dir: Path | None = Field(
+        None, description="Folder of the files that video_path may name when an avatar is prepared; empty: none."
+    )
+    preparation_jobs: int = Field(1, ge=1, le=64, description="Avatars that are prepared at the same time.")
+    preparation_queue: int = Field(8, ge=0, le=1000, description="More of them that may wait; others get HTTP 503.")
+    preparation_timeout_s: float = Field(300.0, ge=5, description="A preparation that takes longer is ended.")
+    preparation_memory_mb: int = Field(
+        1024, ge=512, description="Memory that the process which reads an upload may allocate."
+    )
     cache_dir: Path = Field(
         default_factory=_default_cache_dir, description="What is computed once (idle packets) is kept here."
     )
@@ -200,7 +215,15 @@ class Settings(BaseSettings):
             raise ValueError(f"at least {_MIN_SECRET_BYTES} bytes, for example from: openssl rand -hex 32")
         return value
 
-    @field_validator("model_path", "avatars_dir", "face_landmarker_path", "cache_dir", "tls_certfile", "tls_keyfile")
+    @field_validator(
+        "model_path",
+        "avatars_dir",
+        "upload_source_dir",
+        "face_landmarker_path",
+        "cache_dir",
+        "tls_certfile",
+        "tls_keyfile",
+    )
     @classmethod
     def _resolve(cls, value: Path | None) -> Path | None:
         return value and value.expanduser().resolve()

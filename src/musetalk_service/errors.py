@@ -94,6 +94,23 @@ class ProcessingError(ServiceError):
     retryable = True
 
 
+class ConflictError(ServiceError):
+    """What is asked for cannot be done at the same time as what runs already."""
+
+    wire_code = "PROCESSING_ERROR"
+    http_status = 409
+    client_fault = True
+    retryable = True
+
+
+class UploadTooLargeError(ServiceError):
+    """More bytes than are taken; ``details.max_bytes`` says how many are."""
+
+    wire_code = "INVALID_MESSAGE"
+    http_status = 413
+    client_fault = True
+
+
 class RateLimitError(ServiceError):
     """Too much at once; ``details.retry_after_ms`` says when to try again."""
 
@@ -111,13 +128,6 @@ class AtCapacityError(ServiceError):
     close_code = 1013
     http_status = 503
     retryable = True
-
-
-class NotImplementedYetError(ServiceError):
-    """The route is part of the interface; its work is not built yet."""
-
-    wire_code = "PROCESSING_ERROR"
-    http_status = 501
 
 
 class EngineError(ServiceError):

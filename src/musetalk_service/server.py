@@ -21,17 +21,21 @@ from musetalk_service.config import Settings
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import ServiceError
 from musetalk_service.handlers import openapi
+from musetalk_service.handlers.avatars_handler import AvatarsHandler
 from musetalk_service.handlers.connection_handler import ConnectionHandler
 from musetalk_service.handlers.http_handler import HttpHandler, answer_service_error
 from musetalk_service.handlers.message_handler import MessageHandler
+from musetalk_service.handlers.uploads import Uploads
 from musetalk_service.handlers.websocket_protocol import LiveWebSocketProtocol
 from musetalk_service.models.media import make_renditions
+from musetalk_service.models.preparation import PreparationLimits
 from musetalk_service.services.authentication import Authenticator
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import SessionSettings
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.preparation_service import PreparationService, PreparationSettings
 from musetalk_service.services.rate_limits import RateLimiter, RateLimits
 from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils.certificates import check_key_pair
@@ -72,6 +76,7 @@ class Front:
             metrics=self.metrics,
         )
         self.authenticator = _authenticator(settings)
+        self.preparations = PreparationService(self.avatars, _preparation_settings(settings))
         self.messages = MessageHandler(self.sessions)
         self.connections = ConnectionHandler(
             self.sessions,
@@ -99,6 +104,7 @@ class Front:
         self.sessions.drain()
         if self._janitor is not None:
             self._janitor.cancel()
+        await self.preparations.close()
         await self.avatars.close()
         await self.frame_clock.close()
         await self.hosts.close()
@@ -144,6 +150,7 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
         time.monotonic(),
     )
     app.include_router(http.router())
+    app.include_router(_avatars_handler(settings, front).router())
 
     @app.get(
         "/openapi.yaml",
@@ -248,6 +255,37 @@ def _session_settings(settings: Settings) -> SessionSettings:
         init_timeout_s=settings.init_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
         resume_grace_s=settings.resume_grace_s,
+    )
+
+
+def _preparation_settings(settings: Settings) -> PreparationSettings:
+    limits = PreparationLimits(
+        max_pixels=round(settings.upload_max_megapixels * 1e6),
+        max_seconds=settings.upload_max_seconds,
+        max_memory_mb=settings.preparation_memory_mb,
+        max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
+    )
+    return PreparationSettings(
+        limits,
+        timeout_s=settings.preparation_timeout_s,
+        jobs=settings.preparation_jobs,
+        queue=settings.preparation_queue,
+        retry_after_s=settings.retry_after_s,
+        landmarker_path=settings.face_landmarker_path,
+        model_path=settings.model_path,
+        cache_dir=settings.cache_dir,
+    )
+
+
+def _avatars_handler(settings: Settings, front: Front) -> AvatarsHandler:
+    return AvatarsHandler(
+        front.avatars,
+        front.preparations,
+        front.sessions,
+        front.authenticator,
+        Uploads(settings.cache_dir / "uploads", settings.upload_max_mb << 20),
+        require_consent=settings.require_consent,
+        source_dir=settings.upload_source_dir,
     )
 
 

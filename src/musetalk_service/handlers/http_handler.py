@@ -1,6 +1,7 @@
 """The REST routes: the page, health, sessions, metrics, and the description of all this."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from importlib import resources
@@ -12,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from musetalk_service import __version__
-from musetalk_service.errors import NotImplementedYetError, ServiceError
+from musetalk_service.errors import ServiceError
 from musetalk_service.models.messages import USER_ID_PATTERN, StateName
 from musetalk_service.services.authentication import Authenticator, Scope, read_credentials, require
 from musetalk_service.services.avatar_service import AvatarService
@@ -121,12 +122,6 @@ class HttpHandler:
             responses=refusals,
             summary="Prometheus metrics",
         )(self.read_metrics)
-        router.post(
-            "/prepare_avatar/{user_id}",
-            responses={501: {"model": ErrorBody, "description": "Not available in this version."}, **refusals},
-            status_code=501,
-            summary="Prepare an avatar (not available yet)",
-        )(self.prepare_avatar)
         return router
 
     async def admin_only(self, authorization: Authorization = None) -> None:
@@ -208,17 +203,11 @@ class HttpHandler:
         self.metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    async def prepare_avatar(self, user_id: UserId, authorization: Authorization = None) -> None:
-        """Making an avatar from a user's own photo or video is not available yet: always 501."""
-        await self._require(authorization, user_id, "drive")
-        raise NotImplementedYetError(
-            "avatars cannot be prepared by this version; every user is answered by the default avatar",
-            user_id=user_id,
-        )
-
 
 async def answer_service_error(_: Request, error: Exception) -> JSONResponse:
     """Typed errors as JSON with their status."""
     assert isinstance(error, ServiceError)
     body = {"code": error.wire_code, "message": error.message, "details": dict(error.details)}
-    return JSONResponse(body, error.http_status)
+    wait_ms = error.details.get("retry_after_ms")
+    headers = {"Retry-After": str(math.ceil(wait_ms / 1000))} if isinstance(wait_ms, int) else None
+    return JSONResponse(body, error.http_status, headers)

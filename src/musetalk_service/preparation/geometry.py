@@ -112,9 +112,7 @@ def warp(picture: Picture, matrix: Matrix, width: int, height: int) -> Picture:
         factor = np.array([size[0] / cols, size[1] / rows])
         enlarge = np.array([[1 / factor[0], 0, 0.5 / factor[0] - 0.5], [0, 1 / factor[1], 0.5 / factor[1] - 0.5]])
         matrix = compose(matrix, enlarge)
-    out = cv2.warpAffine(
-        picture, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
-    )
+    out = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     return _soften_border(np.asarray(out, np.uint8), picture.shape[:2], matrix)
 
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
+from musetalk_service.engines.avatar import DEFAULT_AVATAR
 from musetalk_service.errors import AtCapacityError, InvalidSessionError
 from musetalk_service.models import messages as wire
 from musetalk_service.models.session import Session, State, Trigger, adopt_session_id
@@ -96,6 +97,12 @@ class SessionService:
         if self._draining or not self._avatars.ready:
             reason = "draining" if self._draining else "starting"
             raise self._at_capacity(f"the server is {reason}", reason)
+
+    def end_avatar(self, avatar_id: str) -> None:
+        """End the sessions that show an avatar, since it may not be shown any more."""
+        for live in self:
+            if live.avatar.ref != DEFAULT_AVATAR and live.avatar.name == avatar_id:
+                live.end("error", Trigger.FAILURE)
 
     def rename(self, live: LiveSession, proposed: str | None) -> Session:
         """The session's protocol state under the client's id where that is usable."""

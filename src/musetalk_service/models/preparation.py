@@ -1,0 +1,83 @@
+"""What an avatar is to be made of, and how far that has come: for the server, its preparation process and clients."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, VERSION_PATTERN, Consent, Source
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class PreparationLimits(_Model):
+    """What an upload may be, and what reading it may cost."""
+
+    max_pixels: Annotated[int, Field(gt=0, description="Of a picture or a frame.")]
+    max_seconds: Annotated[float, Field(gt=0, description="Of a video.")]
+    max_memory_mb: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
+    max_cpu_s: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
+
+
+class Order(_Model):
+    """One job for the preparation process, as JSON on its standard input."""
+
+    source: Path
+    staged: Path
+    """An empty folder that the avatar's files go into."""
+    avatar_id: Annotated[str, Field(pattern=AVATAR_ID_PATTERN)]
+    version: Annotated[str, Field(pattern=VERSION_PATTERN)]
+    consent: Consent | None
+    limits: PreparationLimits
+    landmarker_path: Path | None
+    model_path: Path
+    cache_dir: Path
+
+
+class Refusal(_Model):
+    """Why no avatar came of it."""
+
+    code: Annotated[str, Field(description="For programs, for example no_face, several_faces, too_long, cancelled.")]
+    message: Annotated[str, Field(description="What is wrong.")]
+    advice: Annotated[str, Field(description="What to do about it.")]
+
+
+class Progress(_Model):
+    """A line that the preparation process writes while it works, as JSON."""
+
+    kind: Literal["progress"] = "progress"
+    stage: str
+    percent: Annotated[float, Field(ge=0, le=100, description="Of the whole job.")]
+
+
+class Finished(_Model):
+    """Its last line when the staged folder is complete."""
+
+    kind: Literal["finished"] = "finished"
+    source: Source
+    extra: dict[str, Any] = {}
+    """Fields of the manifest beyond those that every avatar has."""
+
+
+class Refused(_Model):
+    """Its last line when no avatar can be made of the file."""
+
+    kind: Literal["refused"] = "refused"
+    reason: Refusal
+
+
+class JobStatus(_Model):
+    """How far a user's newest preparation has come."""
+
+    status: Literal["processing", "completed", "failed"]
+    user_id: str
+    job_id: str
+    stage: Annotated[str, Field(description="queued, upload, face, ...; the last one reached when it failed.")]
+    percent: Annotated[int, Field(ge=0, le=100)]
+    reason: Annotated[Refusal | None, Field(description="With failed: why.")] = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status != "processing"

@@ -1,0 +1,66 @@
+"""The preparation process: one order on standard input, lines of JSON on standard output, then it ends.
+
+It reads what strangers have uploaded, so it runs under limits that the kernel holds it to, and it may
+crash: nobody but this one upload depends on it.
+"""
+
+import os
+import resource
+import sys
+
+from musetalk_service.models.preparation import Finished, Order, PreparationLimits, Progress, Refusal, Refused
+from musetalk_service.preparation.avatar import prepare_avatar
+from musetalk_service.preparation.errors import PreparationError
+from musetalk_service.preparation.landmarker import FaceLandmarker
+from musetalk_service.preparation.model_file import find_model
+
+_NICENESS = 10
+_MAX_FILE_BYTES = 4 << 30
+
+
+def run(text: str) -> int:
+    """Do one order; returns the exit status."""
+    order = Order.model_validate_json(text)
+    _confine(order.limits)
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # native libraries write where they like
+    sys.stdout = sys.stderr
+
+    def say(message: Progress | Finished | Refused) -> None:
+        lines.write(message.model_dump_json() + "\n")
+        lines.flush()
+
+    try:
+        say(Progress(stage="models", percent=2))
+        model = find_model(order.landmarker_path, order.model_path, order.cache_dir)
+        with FaceLandmarker(model) as landmarker:
+            say(Progress(stage="upload", percent=10))
+            source, extra = prepare_avatar(
+                order.source,
+                order.staged,
+                order.limits,
+                landmarker,
+                lambda stage, percent: say(Progress(stage=stage, percent=percent)),
+            )
+        say(Finished(source=source, extra=extra))
+    except PreparationError as error:
+        say(Refused(reason=Refusal(code=error.code, message=error.message, advice=error.advice)))
+    except MemoryError:
+        reason = "reading it takes more memory than is allowed"
+        say(Refused(reason=Refusal(code="too_large", message=reason, advice="Make it smaller or shorter.")))
+    return 0
+
+
+def _confine(limits: PreparationLimits) -> None:
+    os.nice(_NICENESS)
+    memory = limits.max_memory_mb << 20
+    wanted = {
+        resource.RLIMIT_DATA: memory,  # what it allocates; RLIMIT_AS would count mapped libraries, too
+        resource.RLIMIT_CPU: limits.max_cpu_s,
+        resource.RLIMIT_FSIZE: _MAX_FILE_BYTES,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, limit in wanted.items():
+        hard = resource.getrlimit(kind)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (limit, limit))

@@ -1,0 +1,254 @@
+"""Preparation jobs: an upload goes in, a process of its own makes an avatar of it, everybody may watch.
+
+A job that fails, is cancelled or crashes leaves nothing behind but its reason; the avatar before stays.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from musetalk_service import __version__
+from musetalk_service.engines.avatar_library import new_version
+from musetalk_service.errors import AtCapacityError, ConflictError, ServiceError
+from musetalk_service.models.avatar_manifest import Consent, Manifest
+from musetalk_service.models.preparation import (
+    Finished,
+    JobStatus,
+    Order,
+    PreparationLimits,
+    Progress,
+    Refusal,
+    Refused,
+)
+from musetalk_service.services.avatar_service import AvatarService
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "musetalk_service", "prepare")
+"""Starts the preparation process."""
+
+_LINE: TypeAdapter[Progress | Finished | Refused] = TypeAdapter(Progress | Finished | Refused)
+_KEPT_STATUSES = 1000
+_LONGEST_LINE = 1 << 22
+_CANCELLED = Refusal(code="cancelled", message="the preparation was cancelled", advice="Start again when you like.")
+_TIMED_OUT = Refusal(
+    code="timed_out", message="reading the file took too long", advice="Make it smaller, or cut it shorter."
+)
+_CRASHED = Refusal(
+    code="not_media",
+    message="the file cannot be read: it is damaged, or too large to be read here",
+    advice="Save it anew with another program, or make it smaller.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationSettings:
+    """What the jobs are held to, and where their models are."""
+
+    limits: PreparationLimits
+    timeout_s: float
+    jobs: int
+    """At the same time."""
+    queue: int
+    """More of them wait; beyond that they are refused."""
+    retry_after_s: int
+    landmarker_path: Path | None
+    model_path: Path
+    cache_dir: Path
+
+
+@dataclass
+class _Job:
+    status: JobStatus
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def update(self, **fields: Any) -> None:
+        self.status = self.status.model_copy(update=fields)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class PreparationService:
+    """All jobs of this server. At most one for an avatar at a time."""
+
+    def __init__(self, avatars: AvatarService, settings: PreparationSettings, command: Sequence[str] = COMMAND) -> None:
+        self._avatars = avatars
+        self._settings = settings
+        self._command = command
+        self._jobs: OrderedDict[str, _Job] = OrderedDict()
+        self._slots = asyncio.Semaphore(settings.jobs)
+
+    def check_room(self, user_id: str) -> None:
+        """Before an upload is read: :class:`ConflictError` while a job of this user runs, :class:`AtCapacityError`."""
+        running = [job for job in self._jobs.values() if not job.status.ended]
+        if user_id in self._jobs and self._jobs[user_id] in running:
+            raise ConflictError("an avatar of this user is being prepared; cancel that first", user_id=user_id)
+        if len(running) >= self._settings.jobs + self._settings.queue:
+            retry = self._settings.retry_after_s
+            raise AtCapacityError("too many avatars are being prepared", retry_after_ms=1000 * retry)
+
+    def submit(self, user_id: str, upload: Path, consent: Consent | None) -> JobStatus:
+        """Begin a job. ``upload`` is deleted when it ends. Raises what :meth:`check_room` does."""
+        self.check_room(user_id)
+        status = JobStatus(status="processing", user_id=user_id, job_id=secrets.token_hex(8), stage="queued", percent=0)
+        job = self._jobs[user_id] = _Job(status)
+        self._jobs.move_to_end(user_id)
+        self._forget_oldest()
+        job.task = asyncio.create_task(self._run(job, upload, consent), name=f"prepare-{user_id}")
+        return status
+
+    def status(self, user_id: str) -> JobStatus | None:
+        """How far the newest job of a user has come; None when there was none."""
+        job = self._jobs.get(user_id)
+        return None if job is None else job.status
+
+    async def watch(self, user_id: str) -> AsyncIterator[JobStatus]:
+        """The status now and at each change, up to the end of the job."""
+        job = self._jobs.get(user_id)
+        while job is not None:
+            status, changed = job.status, job.changed
+            yield status
+            if status.ended:
+                return
+            await changed.wait()
+
+    async def cancel(self, user_id: str) -> bool:
+        """End a running job; returns whether there was one."""
+        job = self._jobs.get(user_id)
+        if job is None or job.status.ended or job.task is None:
+            return False
+        job.task.cancel()
+        await asyncio.wait([job.task])
+        return True
+
+    def forget(self, user_id: str) -> None:
+        """The user's newest job, which has ended, is not told of any more."""
+        job = self._jobs.get(user_id)
+        if job is not None and job.status.ended:
+            del self._jobs[user_id]
+
+    async def close(self) -> None:
+        """End all jobs. Twice is fine."""
+        for user_id in list(self._jobs):
+            await self.cancel(user_id)
+
+    def _forget_oldest(self) -> None:
+        ended = [user_id for user_id, job in self._jobs.items() if job.status.ended]
+        for user_id in ended[: max(0, len(self._jobs) - _KEPT_STATUSES)]:
+            del self._jobs[user_id]
+
+    async def _run(self, job: _Job, upload: Path, consent: Consent | None) -> None:
+        user_id = job.status.user_id
+        staged: Path | None = None
+        try:
+            async with self._slots:
+                staged = await asyncio.to_thread(self._avatars.library.stage)
+                outcome = await self._prepare(job, upload, staged, consent)
+                if isinstance(outcome, Refusal):
+                    job.update(status="failed", reason=outcome)
+                    return
+                job.update(stage="encoding", percent=95)
+                await asyncio.to_thread(self._avatars.library.publish, staged, outcome)
+            await self._avatars.published(user_id)
+            job.update(status="completed", stage="done", percent=100)
+        except asyncio.CancelledError:
+            job.update(status="failed", reason=_CANCELLED)
+        except ServiceError as error:
+            advice = "Try again later."
+            job.update(status="failed", reason=Refusal(code="failed", message=error.message, advice=advice))
+        except Exception:
+            log.exception("preparation failed", extra={"user_id": user_id})
+            reason = Refusal(code="failed", message="the avatar could not be made", advice="The server's log says why.")
+            job.update(status="failed", reason=reason)
+        finally:
+            await asyncio.shield(asyncio.to_thread(_clear, upload, staged))
+            log.info("preparation ended", extra={"user_id": user_id, "status": job.status.status})
+
+    async def _prepare(self, job: _Job, upload: Path, staged: Path, consent: Consent | None) -> Manifest | Refusal:
+        settings = self._settings
+        order = Order(
+            source=upload,
+            staged=staged,
+            avatar_id=job.status.user_id,
+            version=new_version(),
+            consent=consent,
+            limits=settings.limits,
+            landmarker_path=settings.landmarker_path,
+            model_path=settings.model_path,
+            cache_dir=settings.cache_dir,
+        )
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=_LONGEST_LINE,
+        )
+        try:
+            last = await asyncio.wait_for(self._follow(job, process, order), settings.timeout_s)
+        except asyncio.TimeoutError:
+            return _TIMED_OUT
+        except (ValidationError, ValueError, OSError):
+            return _CRASHED
+        finally:
+            await _end(process)
+        match last:
+            case Finished():
+                return Manifest(
+                    avatar_id=order.avatar_id,
+                    version=order.version,
+                    created=datetime.now(timezone.utc),
+                    generator=f"musetalk-service {__version__}",
+                    source=last.source,
+                    consent=consent,
+                    **last.extra,
+                )
+            case Refused():
+                return last.reason
+            case _:
+                log.warning("preparation process ended early", extra={"status": process.returncode})
+                return _CRASHED
+
+    @staticmethod
+    async def _follow(
+        job: _Job, process: asyncio.subprocess.Process, order: Order
+    ) -> Progress | Finished | Refused | None:
+        """Hand the order over and take note of the progress; returns the last line."""
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(order.model_dump_json().encode())
+        process.stdin.close()
+        last: Progress | Finished | Refused | None = None
+        async for line in process.stdout:
+            last = _LINE.validate_python(json.loads(line))
+            if isinstance(last, Progress):
+                job.update(stage=last.stage, percent=round(0.9 * last.percent))
+        await process.wait()
+        return last if process.returncode == 0 else None
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """No process of the group is left, whatever it was doing."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _clear(upload: Path, staged: Path | None) -> None:
+    upload.unlink(missing_ok=True)
+    if staged is not None:
+        shutil.rmtree(staged, ignore_errors=True)
