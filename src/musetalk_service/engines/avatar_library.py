@@ -79,12 +79,7 @@ class AvatarLibrary:
 
     def load(self, ref: str) -> Avatar:
         """An avatar in memory. Raises :class:`ModelNotFoundError` where its files are missing or damaged."""
-        folder, manifest = self.folder(ref), self.manifest(ref)
-        try:
-            portrait = _member(folder, manifest.portrait).read_bytes()
-            return load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None
+        return _read(ref, self.folder(ref), self.manifest(ref))
 
     def stage(self) -> Path:
         """A new empty folder on the same disk, for what :meth:`publish` takes."""
@@ -96,13 +91,16 @@ class AvatarLibrary:
         """Make a staged folder the version that new sessions get; returns its reference.
 
         The manifest is written last. A crash at any moment leaves the version before in use.
+        Raises :class:`ModelNotFoundError` for files that do not load, ``OSError``.
         """
+        ref = f"{manifest.avatar_id}@{manifest.version}"
+        _read(ref, staged, manifest)
         _write(staged / _MANIFEST, manifest.model_dump_json(indent=2))
         folder = self.root / manifest.avatar_id
         folder.mkdir(parents=True, exist_ok=True)
         staged.rename(folder / manifest.version)
         _write(folder / _CURRENT, manifest.version)
-        return f"{manifest.avatar_id}@{manifest.version}"
+        return ref
 
     def remove(self, avatar_id: str) -> bool:
         """Delete an avatar with all its versions; returns whether there was one."""
@@ -138,6 +136,14 @@ class AvatarLibrary:
 def new_version() -> str:
     """A name for a version that no other has."""
     return secrets.token_hex(8)
+
+
+def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
+    try:
+        portrait = _member(folder, manifest.portrait).read_bytes()
+        return load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None
 
 
 def _member(folder: Path, name: str) -> Path:

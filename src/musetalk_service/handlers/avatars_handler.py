@@ -294,7 +294,7 @@ class AvatarsHandler:
         ready = await self.avatars.obtain(user_id)
         best = self.avatars.renditions[0]
         units = [packet.access_unit for packet in ready.idle[best.name][DEFAULT_CLIP]]
-        return Response(await asyncio.to_thread(packets_to_mp4, units, best.size, best.size), media_type="video/mp4")
+        return Response(await asyncio.to_thread(packets_to_mp4, units, *best.size), media_type="video/mp4")
 
     def _info(self, user_id: str) -> AvatarInfo | None:
         ref = self.library.find(user_id)

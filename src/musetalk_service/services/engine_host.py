@@ -24,7 +24,7 @@ from musetalk_service.engines.face.motion.emphasis import Emphasis
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import EngineError
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
-from musetalk_service.models.media import GOP_FRAMES, ClipPosition, Rendition
+from musetalk_service.models.media import GOP_FRAMES, ClipPosition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
@@ -60,12 +60,13 @@ class PoseEaser:
 class ClipJob:
     """A clip on its way to packets: closed GOPs, mouth at rest, a picture drawn once for all renditions."""
 
-    def __init__(self, avatar: Avatar, clip: str, renditions: Sequence[Rendition], *, urgent: bool = False) -> None:
+    def __init__(self, avatar: Avatar, order: bus.PrepareClip) -> None:
         self._avatar = avatar
-        self.clip = clip
-        self.urgent = urgent
+        self._ref = order.avatar
+        self.clip = order.clip
+        self.urgent = order.urgent
         label = synthetic_label("static", __version__)
-        self._encoders = {rendition.name: H264Encoder(label, rendition) for rendition in renditions}
+        self._encoders = {rendition.name: H264Encoder(label, rendition) for rendition in order.renditions}
         self._units: dict[str, list[bytes]] = {name: [] for name in self._encoders}
         self._index = 0
 
@@ -82,12 +83,12 @@ class ClipJob:
     def packets(self) -> Iterator[bus.ClipPackets]:
         """One message per rendition."""
         for name, units in self._units.items():
-            yield bus.ClipPackets(self._avatar.name, self.clip, name, units)
+            yield bus.ClipPackets(self._ref, self.clip, name, units)
 
     def no_packets(self) -> Iterator[bus.ClipPackets]:
         """The answer when the clip cannot be made."""
         for name in self._encoders:
-            yield bus.ClipPackets(self._avatar.name, self.clip, name, [])
+            yield bus.ClipPackets(self._ref, self.clip, name, [])
 
 
 @dataclass
@@ -174,7 +175,7 @@ class EngineHost:
     def _begin_clip(self, message: bus.PrepareClip) -> list[bus.DownMessage]:
         try:
             avatar = self._avatars(message.avatar)
-            job = ClipJob(avatar, message.clip, message.renditions, urgent=message.urgent)
+            job = ClipJob(avatar, message)
             if message.urgent:
                 self._clip_jobs.appendleft(job)
             else:

@@ -74,7 +74,10 @@ class PreparationSettings:
 @dataclass
 class _Job:
     status: JobStatus
-    task: asyncio.Task[None] | None = None
+    upload: Path
+    consent: Consent | None
+    staged: Path | None = None
+    task: asyncio.Task[Refusal | None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def update(self, **fields: Any) -> None:
@@ -106,10 +109,11 @@ class PreparationService:
         """Begin a job. ``upload`` is deleted when it ends. Raises what :meth:`check_room` does."""
         self.check_room(user_id)
         status = JobStatus(status="processing", user_id=user_id, job_id=secrets.token_hex(8), stage="queued", percent=0)
-        job = self._jobs[user_id] = _Job(status)
+        job = self._jobs[user_id] = _Job(status, upload, consent)
         self._jobs.move_to_end(user_id)
         self._forget_oldest()
-        job.task = asyncio.create_task(self._run(job, upload, consent), name=f"prepare-{user_id}")
+        job.task = asyncio.create_task(self._run(job), name=f"prepare-{user_id}")
+        job.task.add_done_callback(lambda task: _conclude(job, task))  # also of a task that never began
         return status
 
     def status(self, user_id: str) -> JobStatus | None:
@@ -152,41 +156,27 @@ class PreparationService:
         for user_id in ended[: max(0, len(self._jobs) - _KEPT_STATUSES)]:
             del self._jobs[user_id]
 
-    async def _run(self, job: _Job, upload: Path, consent: Consent | None) -> None:
+    async def _run(self, job: _Job) -> Refusal | None:
+        """Make the avatar; returns why there is none."""
         user_id = job.status.user_id
-        staged: Path | None = None
-        try:
-            async with self._slots:
-                staged = await asyncio.to_thread(self._avatars.library.stage)
-                outcome = await self._prepare(job, upload, staged, consent)
-                if isinstance(outcome, Refusal):
-                    job.update(status="failed", reason=outcome)
-                    return
-                job.update(stage="encoding", percent=95)
-                await asyncio.to_thread(self._avatars.library.publish, staged, outcome)
-            await self._avatars.published(user_id)
-            job.update(status="completed", stage="done", percent=100)
-        except asyncio.CancelledError:
-            job.update(status="failed", reason=_CANCELLED)
-        except ServiceError as error:
-            advice = "Try again later."
-            job.update(status="failed", reason=Refusal(code="failed", message=error.message, advice=advice))
-        except Exception:
-            log.exception("preparation failed", extra={"user_id": user_id})
-            reason = Refusal(code="failed", message="the avatar could not be made", advice="The server's log says why.")
-            job.update(status="failed", reason=reason)
-        finally:
-            await asyncio.shield(asyncio.to_thread(_clear, upload, staged))
-            log.info("preparation ended", extra={"user_id": user_id, "status": job.status.status})
+        async with self._slots:
+            job.staged = self._avatars.library.stage()  # not in a thread: cancelled there, it would be nobody's
+            outcome = await self._prepare(job, job.staged)
+            if isinstance(outcome, Refusal):
+                return outcome
+            job.update(stage="encoding", percent=95)
+            await asyncio.to_thread(self._avatars.library.publish, job.staged, outcome)
+        await self._avatars.published(user_id)
+        return None
 
-    async def _prepare(self, job: _Job, upload: Path, staged: Path, consent: Consent | None) -> Manifest | Refusal:
+    async def _prepare(self, job: _Job, staged: Path) -> Manifest | Refusal:
         settings = self._settings
         order = Order(
-            source=upload,
+            source=job.upload,
             staged=staged,
             avatar_id=job.status.user_id,
             version=new_version(),
-            consent=consent,
+            consent=job.consent,
             limits=settings.limits,
             landmarker_path=settings.landmarker_path,
             model_path=settings.model_path,
@@ -203,7 +193,8 @@ class PreparationService:
             last = await asyncio.wait_for(self._follow(job, process, order), settings.timeout_s)
         except asyncio.TimeoutError:
             return _TIMED_OUT
-        except (ValidationError, ValueError, OSError):
+        except (ValidationError, ValueError, OSError) as error:
+            log.warning("preparation process cannot be understood", extra={"cause": str(error)[:200]})
             return _CRASHED
         finally:
             await _end(process)
@@ -215,7 +206,7 @@ class PreparationService:
                     created=datetime.now(timezone.utc),
                     generator=f"musetalk-service {__version__}",
                     source=last.source,
-                    consent=consent,
+                    consent=job.consent,
                     **last.extra,
                 )
             case Refused():
@@ -248,7 +239,24 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _clear(upload: Path, staged: Path | None) -> None:
-    upload.unlink(missing_ok=True)
-    if staged is not None:
-        shutil.rmtree(staged, ignore_errors=True)
+def _conclude(job: _Job, task: "asyncio.Task[Refusal | None]") -> None:
+    """Nothing but the outcome is left."""
+    job.upload.unlink(missing_ok=True)
+    if job.staged is not None:
+        shutil.rmtree(job.staged, ignore_errors=True)
+    reason = _CANCELLED if task.cancelled() else _explain(job, task)
+    if reason is None:
+        job.update(status="completed", stage="done", percent=100)
+    else:
+        job.update(status="failed", reason=reason)
+    log.info("preparation ended", extra={"user_id": job.status.user_id, "status": job.status.status})
+
+
+def _explain(job: _Job, task: "asyncio.Task[Refusal | None]") -> Refusal | None:
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, ServiceError):
+        return Refusal(code="failed", message=error.message, advice="Try again later.")
+    log.error("preparation failed", extra={"user_id": job.status.user_id}, exc_info=error)
+    return Refusal(code="failed", message="the avatar could not be made", advice="The server's log says why.")

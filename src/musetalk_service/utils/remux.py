@@ -11,7 +11,7 @@ from musetalk_service.utils import h264
 
 
 def packets_to_mp4(access_units: Sequence[bytes], width: int, height: int) -> bytes:
-    """An MP4 file (fragmented: it plays while it loads) of H.264 access units in Annex-B form, one per frame, the first an IDR."""
+    """An MP4 file, fragmented so that it plays while it loads, of H.264 access units (Annex B), one per frame."""
     target = io.BytesIO()
     with av.open(target, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as file:
         stream = file.add_mux_stream("h264", rate=FPS, width=width, height=height)

@@ -103,10 +103,20 @@ def test_links_are_not_followed(library: AvatarLibrary, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("portrait", ["../../x.png", "/etc/passwd", "..", "sub/portrait.png"])
 def test_manifests_name_only_files_of_their_folder(library: AvatarLibrary, portrait: str) -> None:
-    staged = library.stage()
-    ref = library.publish(staged, manifest_for("alice").model_copy(update={"portrait": portrait}))
+    ref = publish(library.root, "alice")
+    path = library.folder(ref) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"portrait": portrait}))
     with pytest.raises(ModelNotFoundError, match="damaged"):
         library.load(ref)
+
+
+def test_what_does_not_load_is_not_published(library: AvatarLibrary) -> None:
+    first = publish(library.root, "alice")
+    staged = library.stage()
+    (staged / "portrait.png").write_bytes(b"no picture")
+    with pytest.raises(ModelNotFoundError, match="damaged"):
+        library.publish(staged, manifest_for("alice"))
+    assert library.find("alice") == first
 
 
 @pytest.mark.parametrize(

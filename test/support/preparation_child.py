@@ -1,0 +1,48 @@
+"""Stands in for the preparation process: what it does is what the upload says. Run as a program."""
+
+import json
+import os
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+COMMAND = (sys.executable, __file__)
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.read())
+    staged = Path(order["staged"])
+    does = Path(order["source"]).read_text(errors="replace")
+    _say({"kind": "progress", "stage": "face", "percent": 50})
+    (staged / "half").write_text("half")
+    if does == "crash":
+        os.abort()
+    if does == "hang":
+        time.sleep(600)
+    if does == "garbage":
+        print("Segmentation fault", flush=True)
+    if does == "silence":
+        return
+    if does == "wrong":
+        _say({"kind": "finished", "source": {"kind": "unheard"}})
+    if does == "exit":
+        sys.exit(3)
+    if does == "refuse":
+        _say({"kind": "refused", "reason": {"code": "no_face", "message": "no face", "advice": "show one"}})
+        return
+    drawn = resources.files("musetalk_service") / "assets" / "default_avatar"
+    for name in ("portrait.png", "landmarks.json"):
+        (staged / name).write_bytes((drawn / name).read_bytes())
+    if does == "damaged":
+        (staged / "portrait.png").write_bytes(b"no picture")
+    source = {"kind": "photo", "width": 512, "height": 512, "sha256": "0" * 64}
+    _say({"kind": "finished", "source": source})
+
+
+def _say(line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
