@@ -5,7 +5,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -35,7 +35,7 @@ from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import SessionSettings
 from musetalk_service.services.metrics import Metrics
-from musetalk_service.services.preparation_service import PreparationService, PreparationSettings
+from musetalk_service.services.preparation_service import COMMAND, PreparationService, PreparationSettings
 from musetalk_service.services.rate_limits import RateLimiter, RateLimits
 from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils.certificates import check_key_pair
@@ -53,7 +53,14 @@ _EXPIRY_PERIOD_S = 1.0
 class Front:
     """The front's object graph, and its life."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, hosts: HostPool | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        hosts: HostPool | None = None,
+        prepare_command: Sequence[str] = COMMAND,
+    ) -> None:
         self.settings = settings
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
@@ -76,7 +83,7 @@ class Front:
             metrics=self.metrics,
         )
         self.authenticator = _authenticator(settings)
-        self.preparations = PreparationService(self.avatars, _preparation_settings(settings))
+        self.preparations = PreparationService(self.avatars, _preparation_settings(settings), prepare_command)
         self.messages = MessageHandler(self.sessions)
         self.connections = ConnectionHandler(
             self.sessions,

@@ -201,8 +201,21 @@ def test_avatars_are_for_their_own_user(rest: TestClient) -> None:
     assert rest.post(path).status_code == 401
     assert rest.post(path, headers=_bearer("bob")).status_code == 401
     assert rest.post(path, headers=_bearer("alice", scope="view")).status_code == 403
-    assert rest.post(path, headers=_bearer("alice")).status_code == 501
-    assert rest.post(path, headers=_bearer("boss", scope="admin")).status_code == 501
+    assert rest.post(path, headers=_bearer("alice")).status_code == 400  # allowed, but it brings no file
+    assert rest.post(path, headers=_bearer("boss", scope="admin")).status_code == 400
+    for method, path in (
+        ("DELETE", "/prepare_avatar/alice"),
+        ("GET", "/processing_status/alice"),
+        ("GET", "/processing_status/alice/events"),
+        ("GET", "/avatars/alice"),
+        ("GET", "/avatars/alice/thumbnail.jpg"),
+        ("GET", "/avatars/alice/preview.mp4"),
+        ("DELETE", "/avatars/alice"),
+    ):
+        assert rest.request(method, path, headers=_bearer("bob")).status_code == 401, path
+        assert rest.request(method, path, headers=_bearer("alice")).status_code == 404, path
+    form = {"user_id": "alice"}
+    assert rest.post("/upload_video", data=form, files={"file": b"x"}, headers=_bearer("bob")).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/docs", "/openapi.yaml", "/static/app.js"])

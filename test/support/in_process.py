@@ -5,7 +5,7 @@ import base64
 import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from musetalk_service.services.engine_scheduler import EngineScheduler
 from musetalk_service.services.host_pool import Host, HostPool
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.utils.clock import Clock
+from support import preparation_child
 from support.engines import GreyEngine, ShutEngine
 from support.manual_clock import ManualClock, settle
 
@@ -53,6 +54,8 @@ class InProcessHost:
         self.received: list[bus.UpMessage] = []
         self.all_forms = False
         """Whether idle clips are made beyond the one that the service cannot do without."""
+        self.borrowed: list[bytes] = []
+        """Packets for the first clip of prepared avatars: drawing them would take seconds."""
         self.hung = False
         self.dead = False
         self.lagging = False
@@ -90,6 +93,10 @@ class InProcessHost:
         if self.hung:
             return
         if isinstance(message, bus.PrepareClip) and not self._makes(message):
+            return
+        if isinstance(message, bus.PrepareClip) and self.borrowed:
+            for form in message.renditions:
+                self.host.receive(bus.ClipPackets(message.avatar, message.clip, form.name, self.borrowed), self.metrics)
             return
         replies = self.engine_host.handle([bus.decode_up(bus.encode(message))])
         while self.engine_host.has_background_work:
@@ -259,6 +266,13 @@ class Service:
         await client.open(**init)
         return client
 
+    async def lend_packets(self) -> None:
+        """Prepared avatars get the default one's idle packets instead of waiting for their own."""
+        default = await self.front.avatars.obtain("nobody-has-this-id")
+        best = self.front.avatars.renditions[0].name
+        for host in self.hosts:
+            host.borrowed = [packet.access_unit for packet in default.idle[best]["idle_0"]]
+
     async def run(self, seconds: float) -> None:
         await self.clock.advance(seconds)
 
@@ -274,6 +288,7 @@ async def started_service(
     hosts: int = 1,
     engines: Callable[[], dict[str, Engine]] = grey_engines,
     all_forms: bool = False,
+    prepare_command: Sequence[str] = preparation_child.COMMAND,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """A service on a manual clock with ``hosts`` hosts; ends with everything given back.
@@ -288,7 +303,9 @@ async def started_service(
     for member in members:
         member.all_forms = all_forms
     metrics = Metrics()
-    front = Front(chosen, clock=clock, hosts=InProcessPool(members, clock, metrics))
+    front = Front(
+        chosen, clock=clock, hosts=InProcessPool(members, clock, metrics), prepare_command=prepare_command
+    )
     await front.start()
     service = Service(front, clock, members)
     try:

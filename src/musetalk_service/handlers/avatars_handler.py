@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
 
+from musetalk_service.engines.avatar import DEFAULT_AVATAR
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import InvalidMessageError, ModelNotFoundError
 from musetalk_service.handlers.http_handler import Authorization, ErrorBody, UserId
@@ -166,7 +167,7 @@ class AvatarsHandler:
 
     async def _accept(self, request: Request, user_id: str | None, principal: Principal | None = None) -> Accepted:
         if user_id is not None:
-            self.jobs.check_room(user_id)
+            self.jobs.check_room(_checked_id(user_id))
         form = await self.uploads.read_form(request)
         try:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
@@ -342,4 +343,6 @@ def _checked_id(user_id: str) -> str:
         raise InvalidMessageError(
             "user_id must be 1 to 64 letters, digits, hyphens or underscores", field="user_id", allowed=USER_ID_PATTERN
         )
+    if user_id == DEFAULT_AVATAR:
+        raise InvalidMessageError(f"user_id must not be {DEFAULT_AVATAR!r}", field="user_id")
     return user_id

@@ -55,6 +55,7 @@ class Jobs:
 @asynccontextmanager
 async def running(tmp_path: Path, cache_dir: Path, timeout_s: float = 60.0) -> AsyncIterator[Jobs]:
     async with started_service(cache_dir, avatars_dir=tmp_path / "avatars") as service:
+        await service.lend_packets()
         jobs = Jobs(tmp_path, service, timeout_s)
         try:
             yield jobs
