@@ -5,7 +5,9 @@ const ENDPOINTS = [
   ["GET", "/health", "Whether it takes sessions, and what is loaded"],
   ["GET", "/sessions", "Live sessions"],
   ["GET", "/metrics", "Metrics for Prometheus"],
-  ["POST", "/prepare_avatar/{user_id}", "Prepare an avatar (not available yet)"],
+  ["POST", "/prepare_avatar/{user_id}", "Make an avatar of a photo"],
+  ["GET", "/processing_status/{user_id}", "How far it has come"],
+  ["GET", "/avatars", "Prepared avatars"],
   ["GET", "/docs", "Try the API in the browser"],
   ["GET", "/openapi.yaml", "The API's description"],
 ];
