@@ -78,6 +78,9 @@ def prepare_lids(portrait: Picture, face: Face, eye: EyeIndices, box: Box) -> li
     between = between + (smoothstep(-0.10, 0.26, inwards) - between) * smoothstep(0.0, 0.08, (upper - rows) / width)
     able = float(np.clip((gap.max() / width - _OPEN_FROM) / (_OPEN_FULL - _OPEN_FROM), 0.0, 1.0))
     lashes = smooth(_lash_height(source, skin, rows, upper, width), 0.06)
+    rim = upper - lashes - _FADE * width
+    crease = _rim_skin(source, rim - box.top, width)
+    sideways = 1.0 - 0.10 * np.clip(np.abs(columns - (start + end) / 2) / (0.5 * width), 0.0, 1.0) ** 2
     across = np.repeat((columns - box.left)[None], len(rows), axis=0).astype(np.float32)
     # The lashes fade from the lid's edge upwards.
     above = upper - rows
@@ -95,7 +98,9 @@ def prepare_lids(portrait: Picture, face: Face, eye: EyeIndices, box: Box) -> li
         edge = (upper_to - rows) / width
         # Round over the eyeball: a little brighter in its middle, darker towards the lashes.
         round_ = 1.0 + 0.05 * np.exp(-(((edge - 0.16) / 0.10) ** 2)) - 0.10 * np.exp(-np.maximum(edge, 0.0) / 0.04)
-        colour = skin * round_.astype(np.float32)[..., None]
+        # From the colour above it to that of the lid, so that no edge is seen where the paint begins.
+        blend = smoothstep(0.0, 0.65, (rows - rim) / np.maximum(upper_to - rim, 1.0)).astype(np.float32)[..., None]
+        colour = crease + (skin * (round_ * sideways).astype(np.float32)[..., None] - crease) * blend
         line = cv2.remap(
             source,
             across,
@@ -145,7 +150,7 @@ def _lid_skin(
         near = slice(max(0, column - reach), column + reach + 1)
         seen = luma[:, near][region[:, near]]
         if seen.size:
-            low, high = np.quantile(seen, (0.50, 0.97))
+            low, high = np.quantile(seen, (0.40, 0.93))
             bright = region[:, column] & (luma[:, column] >= low) & (luma[:, column] <= high)
             weight[:, column] = bright
     total = weight.sum(axis=0)[None]
@@ -153,6 +158,15 @@ def _lid_skin(
     spread = max(1.0, 0.10 * width)
     soft = cv2.GaussianBlur(np.dstack([colour, total]), (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
     return cast(NDArray[np.float32], soft[..., :3] / np.maximum(soft[..., 3:], 1e-3))
+
+
+def _rim_skin(source: NDArray[np.float32], rim: FloatArray, width: float) -> NDArray[np.float32]:
+    """Colour of the skin along a row per column, (1, w, 3), smoothed along it."""
+    soft = cv2.GaussianBlur(source, (0, 0), max(0.8, 0.03 * width))
+    columns = np.arange(source.shape[1], dtype=np.float32)[None]
+    row = cv2.remap(soft, columns, rim.astype(np.float32)[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    smooth = cv2.GaussianBlur(row, (0, 0), max(1.0, 0.06 * width), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(smooth, np.float32)
 
 
 def _lash_height(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.eyes import Eyes
+from musetalk_service.engines.face.folds import Folds
 from musetalk_service.engines.face.frame import Frame, Texture
 from musetalk_service.engines.face.head import Head
 from musetalk_service.engines.face.inner_mouth import InnerMouth
@@ -68,6 +69,7 @@ class FaceRenderer:
         self._texture = Texture(closed.texture)
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
+        self._folds = Folds(face, closed, self._shaper)
         self._inner = InnerMouth(portrait, face, closed, self._shaper.centre)
         self._eyes = Eyes(self._texture.portrait, face)
         self._head = Head(face)
@@ -98,7 +100,10 @@ class FaceRenderer:
         # The upper lid follows the eye down.
         closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
         self._eyes.draw(frame, pose.gaze_x, pose.gaze_y, closure, shift)
-        return frame.finish()
+        picture = frame.finish()
+        if shape is not None:
+            self._folds.shade(picture[: self._texture.size.height], shape, pose.smile, mouth)
+        return picture
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""
