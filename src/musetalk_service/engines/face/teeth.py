@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face, FloatArray, Picture
 from musetalk_service.engines.face.photo_look import median_colour
 
 Canvas = NDArray[np.float32]
 
 _OVERSAMPLING: Final = 4
+_LUMA: Final = np.array([0.114, 0.587, 0.299], np.float32)
 # From the middle outwards, in fiftieths of the mouth's width. Narrower than anatomy: the picture is
 # flat, and incisors of true width look like a rabbit's.
 _UPPER_WIDTHS: Final = (6.5, 5.1, 5.2, 4.4, 3.8, 3.2)
@@ -159,7 +161,7 @@ def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float])
     rows = np.arange(portrait.shape[0])[:, None]
     between = seen & (rows >= first) & (rows <= last)
     grey = cv2.cvtColor(portrait, cv2.COLOR_BGR2GRAY)
-    skin = float(median_colour(portrait, points[[205, 425]], max(2, round(0.06 * width))) @ (0.114, 0.587, 0.299))
+    skin = float(median_colour(portrait, points[[205, 425]], max(2, round(0.06 * width))) @ _LUMA)
     if between.sum() < 0.004 * width**2 or float(np.median(grey[between])) < 0.6 * skin:
         return None
     rise = int(0.18 * width)
@@ -172,11 +174,15 @@ def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float])
     spread = cv2.GaussianBlur(layer * behind[..., None].astype(np.float32), (0, 0), 3.0)
     weight = cv2.GaussianBlur(behind.astype(np.float32), (0, 0), 3.0)[..., None] + 1e-3
     layer = np.where(behind[..., None], layer, spread / weight)
+    lit = portrait[between & (grey >= np.quantile(grey[between], 0.7))]
+    tone = np.median(lit, axis=0).astype(np.float64)
+    # The dark beside the teeth is not of the row: it would be carried along as specks.
+    shown = smoothstep(0.30, 0.55, layer @ _LUMA / max(float(tone @ _LUMA), 1.0)).astype(np.float32)
+    alpha *= cv2.GaussianBlur(shown, (0, 0), 0.8)
     soft = cv2.GaussianBlur(alpha, (0, 0), 0.8)[..., None]
     ys, xs = np.nonzero(soft[..., 0] > 0.004)
     y0, y1, x0, x1 = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
     image = np.dstack([layer * soft, soft])[y0:y1, x0:x1]
     edge = float(lower[len(lower) // 2, 1]) - inset
     sprite = Sprite(np.ascontiguousarray(image, dtype=np.float32), (centre[0] - x0, edge - y0))
-    lit = portrait[between & (grey >= np.quantile(grey[between], 0.7))]
-    return OwnTeeth(sprite, edge - centre[1], np.median(lit, axis=0).astype(np.float64))
+    return OwnTeeth(sprite, edge - centre[1], tone)
