@@ -94,6 +94,8 @@ class Front:
             close_timeout_s=settings.shutdown_timeout_s,
             authenticator=self.authenticator,
             limiter=RateLimiter(_rate_limits(settings)),
+            faces=self.preparations,
+            require_consent=settings.require_consent,
         )
         self._janitor: asyncio.Task[None] | None = None
 

@@ -1,6 +1,8 @@
 """Avatars over HTTP: uploads, progress, what there is, and what is refused."""
 
 import asyncio
+import base64
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from pydantic import SecretStr
 
 from musetalk_service.server import create_app
 from support.avatars import publish
-from support.in_process import Service, started_service
+from support.in_process import Client, Service, started_service
 
 
 class Rest:
@@ -237,6 +239,59 @@ async def test_nobody_is_called_default(tmp_path: Path, cache_dir: Path) -> None
     async with rest(tmp_path, cache_dir) as api:
         refused = await api.upload("default")
         assert refused.status_code == 400
+
+
+async def _begin(service: Service, client: Client, does: bytes) -> None:
+    client.send("INIT", {"face_image": base64.b64encode(does).decode()})
+    while not (client.answers("INIT_SUCCESS") or client.errors):
+        await asyncio.sleep(0)
+
+
+async def test_face_of_a_session_is_gone_with_it(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        client = api.service.connect("alice")
+        await _begin(api.service, client, b"fine")
+        (live,) = api.service.front.sessions
+        assert live.avatar.ref.startswith("~") and client.answers("INIT_SUCCESS")
+        await api.service.run(0.4)
+        assert len(client.frames) >= 9
+        assert (await api.client.get("/avatars")).json() == {"avatars": []}
+        folder = api.service.front.avatars.library.folder(live.avatar.ref)
+        assert folder.is_dir()
+        client.send("CLOSE")
+        await api.service.run(0.4)
+        del live
+        gc.collect()
+        assert not folder.exists()
+
+
+async def test_face_that_cannot_be_used_is_refused_and_init_may_come_again(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        client = api.service.connect("alice")
+        await _begin(api.service, client, b"refuse")
+        (error,) = client.answers("ERROR")
+        assert (error.data.code, error.data.details["reason"]) == ("INVALID_MESSAGE", "no_face")
+        client.send("INIT", {"face_image": "no base64!"})
+        await api.service.run(0.1)
+        assert client.errors == ["INVALID_MESSAGE"] * 2
+        client.send("INIT")
+        await api.service.run(0.1)
+        assert client.answers("INIT_SUCCESS")
+
+
+async def test_init_is_not_late_while_its_face_is_made(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        client = api.service.connect("alice")
+        client.send("INIT", {"face_image": base64.b64encode(b"hang").decode()})
+        await api.service.run(30.0)
+        assert not client.answers("CLOSE_ACK")
+
+
+async def test_faces_without_consent_are_refused_where_that_is_demanded(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir, require_consent=True) as api:
+        client = api.service.connect("alice")
+        await _begin(api.service, client, b"fine")
+        assert client.errors == ["INVALID_MESSAGE"]
 
 
 async def test_owners_see_their_own_only(tmp_path: Path, cache_dir: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from pydantic import ValidationError
 
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_avatar
 from musetalk_service.errors import ModelNotFoundError
-from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, VERSION_PATTERN, Manifest
+from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, REF_ID_PATTERN, VERSION_PATTERN, Manifest
 
 _MANIFEST = "manifest.json"
 _CURRENT = "current"
 _STAGING = ".staging"
+_LEFTOVER_S = 24 * 3600.0
+"""So old is nothing that a server of the same folder still works at."""
 _MANIFEST_MAX_BYTES = 1 << 20
 
 
@@ -56,7 +59,7 @@ class AvatarLibrary:
     def folder(self, ref: str) -> Path:
         """Where a version lies. Raises :class:`ModelNotFoundError` for what is no reference or not there."""
         avatar_id, _, version = ref.partition("@")
-        if not re.fullmatch(AVATAR_ID_PATTERN, avatar_id) or not re.fullmatch(VERSION_PATTERN, version):
+        if not re.fullmatch(REF_ID_PATTERN, avatar_id) or not re.fullmatch(VERSION_PATTERN, version):
             raise ModelNotFoundError(f"{ref[:100]!r} is no reference to an avatar")
         folder = self.root / avatar_id / version
         if folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
@@ -104,7 +107,7 @@ class AvatarLibrary:
 
     def remove(self, avatar_id: str) -> bool:
         """Delete an avatar with all its versions; returns whether there was one."""
-        if not re.fullmatch(AVATAR_ID_PATTERN, avatar_id) or (self.root / avatar_id).is_symlink():
+        if not re.fullmatch(REF_ID_PATTERN, avatar_id) or (self.root / avatar_id).is_symlink():
             return False
         grave = self.root / _STAGING / secrets.token_hex(8)
         grave.parent.mkdir(parents=True, exist_ok=True)
@@ -123,9 +126,13 @@ class AvatarLibrary:
                 if f"{avatar_id}@{version.name}" not in keep:
                     shutil.rmtree(version, ignore_errors=True)
 
-    def clear_staging(self) -> None:
-        """Delete what preparations that did not end have left; only while none runs."""
-        shutil.rmtree(self.root / _STAGING, ignore_errors=True)
+    def clear_leftovers(self, older_than_s: float = _LEFTOVER_S) -> None:
+        """Delete what servers that did not end in order have left: staged files, and avatars of single sessions."""
+        folders = [*self.root.glob(f"{_STAGING}/*"), *self.root.glob("~*")]
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                if time.time() - folder.lstat().st_mtime >= older_than_s:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _versions(self, avatar_id: str) -> Iterator[Path]:
         for path in (self.root / avatar_id).iterdir():

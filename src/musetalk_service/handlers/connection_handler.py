@@ -29,6 +29,7 @@ from musetalk_service.models.session import State
 from musetalk_service.services.authentication import Authenticator, Scope, read_credentials, require
 from musetalk_service.services.live_session import LiveSession
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.preparation_service import PreparationService
 from musetalk_service.services.rate_limits import RateLimiter
 from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils import logs
@@ -69,6 +70,8 @@ class ConnectionHandler:
         close_timeout_s: float,
         authenticator: Authenticator,
         limiter: RateLimiter,
+        faces: PreparationService,
+        require_consent: bool,
     ) -> None:
         self._sessions = sessions
         self._messages = messages
@@ -78,6 +81,8 @@ class ConnectionHandler:
         self._close_timeout_s = close_timeout_s
         self._authenticator = authenticator
         self._limiter = limiter
+        self._faces = faces
+        self._require_consent = require_consent
 
     async def serve(self, socket: WebSocket, user_id: str) -> None:
         """The whole life of a connection; returns when it is over and everything is given back."""
@@ -180,13 +185,23 @@ class ConnectionHandler:
                     and (token := _token_of_init(text)) is not None
                 ):
                     await self._authenticate(live, token or None)
-                self.receive(live, text)
+                message = self._check(live, text)
+                if isinstance(message, wire.Init) and message.data.face_image is not None:
+                    await self._show_face(live, message)
+                elif message is not None:
+                    self._apply(live, message)
 
     def receive(self, live: LiveSession, text: str | None) -> None:
-        """One incoming message (None: it was binary). Errors become answers; the stream goes on."""
+        """One incoming message (None: it was binary) that needs no waiting. Errors become answers."""
+        message = self._check(live, text)
+        if message is not None:
+            self._apply(live, message)
+
+    def _check(self, live: LiveSession, text: str | None) -> wire.ClientMessage | None:
+        """The typed message, where it may be applied; else its sender is told why not."""
         live.touch()
         if live.ended.is_set():  # its goodbye is on the way
-            return
+            return None
         try:
             if text is None:
                 raise InvalidMessageError("messages are JSON text, not binary", allowed=["text"])
@@ -207,6 +222,31 @@ class ConnectionHandler:
                 elif isinstance(message, wire.Init):  # the reader has asked for its token before
                     raise AuthenticationError("this service wants a token", reason="missing")
             self._metrics.messages.labels(message.type).inc()
+            return message
+        except ServiceError as error:
+            self._answer_error(live, error)
+            return None
+
+    async def _show_face(self, live: LiveSession, message: wire.Init) -> None:
+        """INIT with a face of its own: the session begins when that is ready; what comes meanwhile waits."""
+        try:
+            if live.protocol.state is State.OPENING and message.data.resume_token is None:
+                if self._require_consent:
+                    raise InvalidMessageError(
+                        "face_image is refused here: upload the picture and say who agreed", field="data.face_image"
+                    )
+                await self._sessions.show_face(live, self._faces.make_face(message.data.face() or b""))
+        except ServiceError as error:
+            self._answer_error(live, error)
+        except Exception:
+            log.exception("face failed", extra={"session_id": live.protocol.session_id})
+            self._answer_error(live, InternalError("internal error"))
+        else:
+            if not live.ended.is_set():
+                self._apply(live, message)
+
+    def _apply(self, live: LiveSession, message: wire.ClientMessage) -> None:
+        try:
             self._messages.handle(live, message)
         except ServiceError as error:
             self._answer_error(live, error)

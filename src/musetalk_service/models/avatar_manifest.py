@@ -9,6 +9,8 @@ FORMAT: Final = 1
 """Goes up when an older service could not read the files any more."""
 AVATAR_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 """As a user_id: an avatar is its user's."""
+REF_ID_PATTERN = r"^~?[A-Za-z0-9_-]{1,64}$"
+"""With ~, the avatar of one session alone: no user_id finds it."""
 VERSION_PATTERN = r"^[0-9a-f]{16}$"
 
 
@@ -38,7 +40,7 @@ class Manifest(_Model):
     """``manifest.json`` of one version of one avatar."""
 
     format: Literal[1] = FORMAT
-    avatar_id: Annotated[str, Field(pattern=AVATAR_ID_PATTERN)]
+    avatar_id: Annotated[str, Field(pattern=REF_ID_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_PATTERN, description="Changes with every preparation.")]
     created: datetime
     generator: Annotated[str, Field(description="Name and version of the program that wrote it.")]

@@ -55,9 +55,23 @@ class InitData(_Model):
     resume_token: Annotated[
         str | None, Field(description="From the INIT_SUCCESS of a session whose connection was lost: take it up again.")
     ] = None
+    face_image: Annotated[
+        str | None,
+        Field(description="Base64 of a JPEG, PNG or WebP picture: an avatar for this session alone, gone with it."),
+    ] = None
     frames: Annotated[
         Literal["json", "binary"], Field(description="Form of the frames; answers are JSON text in any case.")
     ] = "json"
+
+
+    def face(self) -> bytes | None:
+        """The decoded picture; raises :class:`InvalidMessageError` when it is no base64."""
+        if self.face_image is None:
+            return None
+        try:
+            return base64.b64decode(self.face_image.rpartition(",")[2], validate=True)  # a data: URL is fine, too
+        except (binascii.Error, ValueError):
+            raise InvalidMessageError("face_image is not valid base64", field="data.face_image") from None
 
 
 class AudioChunk(_Model):

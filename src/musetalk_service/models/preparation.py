@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, VERSION_PATTERN, Consent, Source
+from musetalk_service.models.avatar_manifest import REF_ID_PATTERN, VERSION_PATTERN, Consent, Source
 
 
 class _Model(BaseModel):
@@ -27,7 +27,7 @@ class Order(_Model):
     source: Path
     staged: Path
     """An empty folder that the avatar's files go into."""
-    avatar_id: Annotated[str, Field(pattern=AVATAR_ID_PATTERN)]
+    avatar_id: Annotated[str, Field(pattern=REF_ID_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_PATTERN)]
     consent: Consent | None
     limits: PreparationLimits

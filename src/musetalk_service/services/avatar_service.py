@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 import msgspec
 
@@ -98,6 +98,7 @@ class AvatarService:
         ``preload``: avatars that are made ready right after it.
         """
         self._hosts = hosts
+        await asyncio.to_thread(self.library.clear_leftovers)
         avatar = await asyncio.to_thread(load_default_avatar)
         self._default = await self._make_ready(avatar)
         self._go_on(self._preload(preload), "preload")
@@ -124,6 +125,20 @@ class AvatarService:
             return self._default
         ready = self._ready.get(ref)
         return ready if ready is not None else await asyncio.shield(self._load(ref))
+
+    async def make_ready_once(self, ref: str) -> ReadyAvatar:
+        """An avatar for one session alone: its files are deleted when nobody holds what is returned.
+
+        It has one idle clip in the best form: more of them would take longer than many a session.
+        """
+        ready = await self._begin_ready(await asyncio.to_thread(self.library.load, ref))
+        finalize(ready, self._drop, ref)
+        return ready
+
+    def _drop(self, ref: str) -> None:
+        self.library.remove(ref.partition("@")[0])
+        for path in self._cache_dir.glob(f"{ref}-*.packets"):
+            path.unlink(missing_ok=True)
 
     async def published(self, avatar_id: str) -> ReadyAvatar:
         """A new version of an avatar is there: make it ready, and clear away versions that nobody shows any more."""
@@ -168,11 +183,16 @@ class AvatarService:
 
     async def _make_ready(self, avatar: Avatar) -> ReadyAvatar:
         assert self._hosts is not None  # prepare() comes first
+        ready = await self._begin_ready(avatar)
+        self._go_on(self._prepare_rest(self._hosts, avatar, ready), "idle-packets")
+        return ready
+
+    async def _begin_ready(self, avatar: Avatar) -> ReadyAvatar:
+        assert self._hosts is not None  # prepare() comes first
         lengths = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
         ready = ReadyAvatar(avatar.name, lengths, {rendition.name: {} for rendition in self.renditions})
         await self._add(self._hosts, avatar, ready, DEFAULT_CLIP, self.renditions[:1], urgent=True)
         self._in_use.add(ready)
-        self._go_on(self._prepare_rest(self._hosts, avatar, ready), "idle-packets")
         return ready
 
     async def _preload(self, avatar_ids: Iterable[str]) -> None:

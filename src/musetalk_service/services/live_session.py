@@ -98,6 +98,8 @@ class LiveSession:
         self.ended = asyncio.Event()
         """Set when the session is over, whoever ended it; the connection then says goodbye."""
         self.opened_at: float | None = None
+        self.making_face = False
+        """INIT has come with a picture of which an avatar is being made."""
         self.wants_events = False
         self.resume_token = secrets.token_urlsafe(24)
         self.principal: Principal | None = None

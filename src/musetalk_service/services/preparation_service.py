@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from musetalk_service import __version__
 from musetalk_service.engines.avatar_library import new_version
-from musetalk_service.errors import AtCapacityError, ConflictError, ServiceError
+from musetalk_service.errors import AtCapacityError, ConflictError, InvalidMessageError, ServiceError
 from musetalk_service.models.avatar_manifest import Consent, Manifest
 from musetalk_service.models.preparation import (
     Finished,
@@ -34,7 +34,7 @@ from musetalk_service.models.preparation import (
     Refusal,
     Refused,
 )
-from musetalk_service.services.avatar_service import AvatarService
+from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class _Job:
     upload: Path
     consent: Consent | None
     staged: Path | None = None
+    ready: ReadyAvatar | None = None
     task: asyncio.Task[Refusal | None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -115,6 +116,32 @@ class PreparationService:
         job.task = asyncio.create_task(self._run(job), name=f"prepare-{user_id}")
         job.task.add_done_callback(lambda task: _conclude(job, task))  # also of a task that never began
         return status
+
+    async def make_face(self, picture: bytes) -> ReadyAvatar:
+        """An avatar of one picture for one session alone, which is gone with the session.
+
+        Raises :class:`AtCapacityError`, :class:`ProcessingError`, and :class:`InvalidMessageError` for a picture
+        from which none can be made.
+        """
+        name = f"~{secrets.token_hex(8)}"
+        self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        upload = self._settings.cache_dir / f"face-{name[1:]}"
+        await asyncio.to_thread(upload.write_bytes, picture)
+        self.submit(name, upload, None)
+        job = self._jobs[name]
+        assert job.task is not None
+        try:
+            await asyncio.wait([job.task])
+        finally:
+            job.task.cancel()
+            self._jobs.pop(name, None)
+        if job.status.reason is not None:
+            reason = job.status.reason
+            raise InvalidMessageError(
+                f"face_image: {reason.message}. {reason.advice}", field="data.face_image", reason=reason.code
+            )
+        assert job.ready is not None
+        return job.ready
 
     def status(self, user_id: str) -> JobStatus | None:
         """How far the newest job of a user has come; None when there was none."""
@@ -166,7 +193,10 @@ class PreparationService:
                 return outcome
             job.update(stage="encoding", percent=95)
             await asyncio.to_thread(self._avatars.library.publish, job.staged, outcome)
-        await self._avatars.published(user_id)
+        if user_id.startswith("~"):
+            job.ready = await self._avatars.make_ready_once(f"{user_id}@{outcome.version}")
+        else:
+            await self._avatars.published(user_id)
         return None
 
     async def _prepare(self, job: _Job, staged: Path) -> Manifest | Refusal:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 
 from musetalk_service.engines.avatar import DEFAULT_AVATAR
@@ -97,6 +97,16 @@ class SessionService:
         if self._draining or not self._avatars.ready:
             reason = "draining" if self._draining else "starting"
             raise self._at_capacity(f"the server is {reason}", reason)
+
+    async def show_face(self, live: LiveSession, making: Awaitable[ReadyAvatar]) -> None:
+        """Wait for an avatar that a session brings itself; it is then the session's."""
+        live.making_face = True  # INIT has come: the time for that does not pass
+        try:
+            live.avatar = await making
+        finally:
+            live.making_face = False
+            live.admitted = self.clock.now()
+        live.protocol = replace(live.protocol, clips=frozenset(live.avatar.clip_frames))
 
     def end_avatar(self, avatar_id: str) -> None:
         """End the sessions that show an avatar, since it may not be shown any more."""
@@ -193,6 +203,8 @@ class SessionService:
             if live.detached_at is not None:
                 if now - live.detached_at >= self.settings.resume_grace_s:
                     self.release(live)
+                continue
+            if live.making_face:
                 continue
             if live.stream is None:
                 since, limit = live.admitted, self.settings.init_timeout_s

@@ -44,8 +44,19 @@ def test_staged_files_are_nobodys_avatar_until_published(library: AvatarLibrary)
     staged = library.stage()
     (staged / "portrait.png").write_bytes(b"half")
     assert library.ids() == []
-    library.clear_staging()
+    library.clear_leftovers()
+    assert staged.exists()  # another server may be at it
+    library.clear_leftovers(older_than_s=0)
     assert not staged.exists()
+
+
+def test_avatar_of_a_session_is_found_by_its_reference_alone(library: AvatarLibrary) -> None:
+    ref = publish(library.root, "~0123")
+    assert library.ids() == [] and library.find("~0123") is None
+    assert library.load(ref).name == ref
+    library.clear_leftovers(older_than_s=0)
+    with pytest.raises(ModelNotFoundError):
+        library.load(ref)
 
 
 def test_crash_between_the_two_renames_leaves_the_version_before(
