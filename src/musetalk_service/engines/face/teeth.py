@@ -177,8 +177,8 @@ def photographed_row(portrait: Picture, face: Face, centre: tuple[float, float])
     lit = portrait[between & (grey >= np.quantile(grey[between], 0.7))]
     tone = np.median(lit, axis=0).astype(np.float64)
     # The dark beside the teeth is not of the row: it would be carried along as specks.
-    shown = smoothstep(0.30, 0.55, layer @ _LUMA / max(float(tone @ _LUMA), 1.0)).astype(np.float32)
-    alpha *= cv2.GaussianBlur(shown, (0, 0), 0.8)
+    luma = (layer @ _LUMA).astype(np.float64) / max(float(tone @ _LUMA), 1.0)
+    alpha = alpha * cv2.GaussianBlur(smoothstep(0.30, 0.55, luma).astype(np.float32), (0, 0), 0.8)
     soft = cv2.GaussianBlur(alpha, (0, 0), 0.8)[..., None]
     ys, xs = np.nonzero(soft[..., 0] > 0.004)
     y0, y1, x0, x1 = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
