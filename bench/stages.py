@@ -26,7 +26,7 @@ from musetalk_service.engines.base import FrameRequest, Picture
 from musetalk_service.engines.builtin.engine import BuiltinEngine
 from musetalk_service.engines.builtin.network import load_network
 from musetalk_service.engines.voice import Voice
-from musetalk_service.models.media import GOP_FRAMES, SAMPLES_PER_FRAME, ClipPosition, make_renditions
+from musetalk_service.models.media import BASE_SIZE, GOP_FRAMES, SAMPLES_PER_FRAME, ClipPosition, make_renditions
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
 _PASSES = 5
@@ -37,7 +37,7 @@ def render(engine: BuiltinEngine, avatar: Avatar) -> tuple[list[Picture], float]
     """The recording's pictures, audio pushed frame by frame as in service, and ms per frame."""
     pcm = np.frombuffer(SPEECH.read_bytes()[WAV_HEADER:], np.int16)
     ahead = engine.info.look_ahead_samples
-    stream, voice = engine.open(avatar), Voice(load_network())
+    stream, voice = engine.open(avatar, BASE_SIZE), Voice(load_network())
     pushed = 0
     pictures = []
     started = time.thread_time()

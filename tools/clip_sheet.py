@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.face.motion import CLIP_FRAMES, FPS, make_clip
 from musetalk_service.models.face import REST, Pose
+from musetalk_service.models.media import BASE_SIZE
 from musetalk_service.utils.i420 import to_bgr
 
 Picture = NDArray[np.uint8]
@@ -36,7 +37,7 @@ _ONE_SIDED: Final = frozenset({"brow", "blink", "smile"})
 
 def contact_sheet(clip: NDArray[np.float32], rate: float) -> Picture:
     """Frames at ``rate`` per second, each with its time in seconds; (height, _WIDTH, 3) BGR."""
-    renderer = load_default_avatar().renderer
+    renderer = load_default_avatar().renderer(BASE_SIZE)
     cells = []
     for index in np.arange(0, len(clip), FPS / rate).astype(int):
         frame = to_bgr(renderer.render(Pose(*clip[index].tolist()), REST))

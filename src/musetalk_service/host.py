@@ -67,7 +67,7 @@ def run_host(settings: Settings, bus_fd: int) -> None:
     link: HostLink = SocketHostLink(socket.socket(fileno=bus_fd))
     try:
         host, engines = build_host(settings)
-        host.warm_up(DEFAULT_AVATAR)
+        host.warm_up(DEFAULT_AVATAR, settings.frame_sizes)
         link.send([ready_message(engines)])
         while True:
             messages = link.receive(wait=not host.has_background_work)

@@ -8,6 +8,7 @@ import numpy as np
 
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import EngineInfo, FrameRequest, Pcm, Picture
+from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import from_bgr
 
 LOOK_AHEAD = 1600
@@ -72,7 +73,7 @@ class GreyEngine:
         self.all_broken = False
         self.batches: list[int] = []
 
-    def open(self, avatar: Avatar) -> GreyStream:
+    def open(self, avatar: Avatar, size: FrameSize) -> GreyStream:
         stream = GreyStream(avatar)
         self.streams.append(stream)
         return stream

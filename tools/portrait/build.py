@@ -1,4 +1,4 @@
-"""Draw the default avatar and its landmarks: ``python tools/portrait/build.py``.
+"""Draw the default avatar, in three pictures, and its landmarks: ``python tools/portrait/build.py``.
 
 The result is the same on every run: each part draws from its own seeded generator.
 """
@@ -6,6 +6,8 @@ The result is the same on every run: each part draws from its own seeded generat
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ from eyes import draw_eyes
 from face import build_face
 from hair import draw_back_hair, draw_shoulder_shadow, draw_top_hair, hair_edge
 from landmarks import build_landmarks, write_landmarks
-from paths import SIZE, Array, Field, Grid
+from paths import Array, Field, Grid
 from skin import draw_jewels, draw_seam, draw_skin
 
 _HERE = Path(__file__).resolve().parent
@@ -36,9 +38,9 @@ def _grade(picture: Field) -> Field:
     return np.asarray(grey[..., None] + 1.05 * (curved - grey[..., None]), np.float32)
 
 
-def paint(scale: int, landmarks: Array) -> Field:
-    """Return the finished picture (512, 512, 3), sRGB 0..1, drawn at ``scale`` samples per pixel."""
-    grid, face = Grid(scale), build_face()
+def paint(grid: Grid, landmarks: Array, size: tuple[int, int]) -> Field:
+    """Return what the grid covers as a picture of ``size`` (width, height): (height, width, 3), sRGB 0..1."""
+    face = build_face()
     picture = draw_backdrop(grid)
     picture = draw_back_hair(grid, _generator(1)).over(picture)
     picture = draw_skin(grid, face, landmarks, hair_edge(), _generator(2), picture)
@@ -50,24 +52,61 @@ def paint(scale: int, landmarks: Array) -> Field:
     picture = draw_shoulder_shadow(grid).over(picture)
     picture = draw_top_hair(grid, True, _generator(6)).over(picture)
     picture = _grade(picture)
-    small = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    grain = _generator(7).normal(0, _GRAIN, (SIZE, SIZE, 1)).astype(np.float32)
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    grain = _generator(7).normal(0, _GRAIN, (size[1], size[0], 1)).astype(np.float32)
     return np.asarray(np.clip(small + grain, 0, 1), np.float32)
 
 
+@dataclass(frozen=True)
+class View:
+    """One picture of the drawing."""
+
+    file: str
+    size: tuple[int, int]
+    grid: Grid
+    encoding: tuple[int, int]
+    """OpenCV's parameter for the file format, and its value."""
+
+
+_PNG, _WEBP = (cv2.IMWRITE_PNG_COMPRESSION, 9), (cv2.IMWRITE_WEBP_QUALITY, 96)
+VIEWS = (
+    View("portrait.png", (512, 512), Grid(4), _PNG),
+    View("square.webp", (1024, 1024), Grid(6), _WEBP),
+    View("tall.webp", (720, 1280), Grid(4, left=-32, top=-60, width=576, height=1024), _WEBP),
+)
+"""The square that sessions see by default, a finer one, and one with chest and shoulders."""
+
+
+def _draw(view: View, landmarks: Array, folder: Path) -> None:
+    picture = np.round(paint(view.grid, landmarks, view.size)[..., ::-1] * 255).astype(np.uint8)
+    if not cv2.imwrite(str(folder / view.file), picture, view.encoding):
+        raise OSError(f"cannot write {folder / view.file}")
+
+
+def _write_views(path: Path) -> None:
+    """What the larger pictures show: left, top, width and height on the plane of the landmarks."""
+    rows = [
+        {"file": v.file, "size": v.size, "shows": (v.grid.left, v.grid.top, v.grid.width, v.grid.height)}
+        for v in VIEWS[1:]
+    ]
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    path.write_text(f"[\n{lines}\n]\n")
+
+
 def main() -> None:
-    """Parse the arguments, draw, and write portrait.png and landmarks.json."""
+    """Parse the arguments, draw, and write the pictures, landmarks.json and views.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=_ASSETS, help="folder for portrait.png and landmarks.json")
-    parser.add_argument("--scale", type=int, default=4, help="samples per finished pixel and axis")
+    parser.add_argument("--out", type=Path, default=_ASSETS, help="folder for the files")
+    parser.add_argument("--only", choices=[view.file for view in VIEWS], help="draw one of the pictures")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     landmarks = build_landmarks(build_face(), _HERE / "template.json")
-    picture = np.round(paint(arguments.scale, landmarks)[..., ::-1] * 255).astype(np.uint8)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(arguments.out / "portrait.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-        raise OSError(f"cannot write {arguments.out / 'portrait.png'}")
+    for view in VIEWS:
+        if arguments.only in (None, view.file):
+            _draw(view, landmarks, arguments.out)
     write_landmarks(landmarks, arguments.out / "landmarks.json")
+    _write_views(arguments.out / "views.json")
 
 
 if __name__ == "__main__":

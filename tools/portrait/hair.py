@@ -28,6 +28,8 @@ BACK_RIGHT = (
     PART_BACK, (250, 66), (281, 63), (317, 72), (348, 95), (370, 127), (380, 163), (382.5, 200), (380.5, 250),
     (378, 300), (383, 345), (391, 390), (394, 435), (390, 480), (379, 530),
 )  # fmt: skip
+# Where the picture goes on below, the lock before the shoulder ends in a tip.
+_FRONT_TIP, _BACK_TIP = ((345, 468), (345, 512), (353, 556)), ((390, 476), (380, 520), (362, 560))
 _NAPE_OUTER = ((112, 225), (114, 300), (111, 360), (110, 420), (106, 470), (104, 520))
 _NAPE_INNER = ((70, 225), (52, 300), (40, 360), (42, 410), (50, 460), (56, 520))
 _N = 96
@@ -56,11 +58,14 @@ class Sweep:
         return np.asarray(front * (1 - mixed) + back * mixed)
 
 
-def sweeps() -> tuple[Sweep, Sweep]:
+def sweeps(with_tip: bool = False) -> tuple[Sweep, Sweep]:
     """Return the two halves of the top hair, viewer's left and right."""
+    front, back = FRONT_RIGHT, BACK_RIGHT
+    if with_tip:
+        front, back = front[:-2] + _FRONT_TIP, back[:-2] + _BACK_TIP
     return (
         Sweep(spline(FRONT_LEFT, _N), spline(BACK_LEFT, _N), 1.3),
-        Sweep(spline(FRONT_RIGHT, _N), spline(BACK_RIGHT, _N), 0.35),
+        Sweep(spline(front, _N), spline(back, _N), 0.35),
     )
 
 
@@ -182,7 +187,7 @@ def _loose(ink: Ink, sweep: Sweep, out: int, rng: np.random.Generator) -> None:
 def draw_top_hair(grid: Grid, right: bool, rng: np.random.Generator) -> Ink:
     """Return one half of the hair that is combed over the head and down its side."""
     ink = Ink(grid)
-    sweep = sweeps()[right]
+    sweep = sweeps(grid.is_long)[right]
     _base(ink, sweep)
     _hairline(ink, sweep, rng, 160 if right else 420)
     _fill(ink, sweep, rng, 1500)
@@ -196,9 +201,9 @@ def draw_top_hair(grid: Grid, right: bool, rng: np.random.Generator) -> Ink:
 def draw_shoulder_shadow(grid: Grid) -> Ink:
     """Return the shadow that the hair before the viewer's right shoulder throws on the blazer."""
     ink = Ink(grid)
-    sweep = sweeps()[True]
+    sweep = sweeps(grid.is_long)[True]
     low = slice(70, _N)
-    with ink.inside(body_outline()):
+    with ink.inside(body_outline(grid)):
         ink.fill(np.vstack([sweep.front[low] + (-2, 3), (sweep.back[low] + (6, 4))[::-1]]), "#0a141b", 0.55, 4.0)
     return ink
 

@@ -60,10 +60,10 @@ class Ink:
     """One layer; coordinates are picture pixels with whole numbers at pixel centres."""
 
     def __init__(self, grid: Grid) -> None:
-        self._surface = skia.Surface(grid.side, grid.side)
+        self._surface = skia.Surface(grid.shape[1], grid.shape[0])
         self._canvas = self._surface.getCanvas()
         self._canvas.scale(grid.scale, grid.scale)
-        self._canvas.translate(0.5, 0.5)
+        self._canvas.translate(0.5 - grid.left, 0.5 - grid.top)
 
     @contextmanager
     def inside(self, points: npt.ArrayLike) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """Splines, masks and blurs shared by every part of the drawing.
 
-Coordinates are pixels of the finished 512 x 512 picture, x right and y down, and a whole number is the
-*centre* of a pixel (the convention of ``cv2.remap``), so that a contour drawn at y lands on landmark y.
+Coordinates are pixels of the 512 x 512 picture, x right and y down, and a whole number is the *centre* of a
+pixel (the convention of ``cv2.remap``), so that a contour drawn at y lands on landmark y. Larger pictures and
+those that show more are drawn in the same coordinates.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Field: TypeAlias = npt.NDArray[np.float32]
 
 SIZE = 512
 CENTRE_X = 256.0
+_MOST_REDUCED = 3
 
 
 def spline(points: npt.ArrayLike, count: int, closed: bool = False) -> Array:
@@ -64,35 +66,69 @@ def beside(side: int, *points: tuple[float, float]) -> Array:
 
 @dataclass(frozen=True)
 class Grid:
-    """The supersampled raster: ``scale`` samples per finished pixel, fields of shape (512*scale,)*2."""
+    """The supersampled raster: ``scale`` samples per unit of the drawing, over a part of its plane."""
 
     scale: int
+    left: int = 0
+    top: int = 0
+    width: int = SIZE
+    height: int = SIZE
 
     @property
-    def side(self) -> int:
-        return SIZE * self.scale
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a field."""
+        return self.height * self.scale, self.width * self.scale
+
+    @property
+    def is_long(self) -> bool:
+        """Whether more of the body is seen than the square picture shows."""
+        return self.top + self.height > SIZE
+
+    @property
+    def is_finer(self) -> bool:
+        """Whether its picture has more pixels a unit than the square of 512."""
+        return self.scale > 4 or self.is_long
+
+    def ones(self) -> Field:
+        """A field of ones."""
+        return np.ones(self.shape, np.float32)
 
     def axes(self) -> tuple[Field, Field]:
-        """Return x (1, side) and y (side, 1) in picture coordinates."""
-        line = ((np.arange(self.side) + 0.5) / self.scale - 0.5).astype(np.float32)
-        return line[None, :], line[:, None]
+        """Return x (1, columns) and y (rows, 1) in picture coordinates."""
+        rows, columns = ((np.arange(count) + 0.5) / self.scale - 0.5 for count in self.shape)
+        return (columns + self.left).astype(np.float32)[None, :], (rows + self.top).astype(np.float32)[:, None]
+
+    def spread(self, field: Field) -> Field:
+        """Enlarge noise that covers the square picture to the raster."""
+        size = (self.shape[1], self.shape[0])
+        if not self.is_long:
+            return np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_CUBIC), np.float32)
+        # As fine as on the square picture: repeated, mirrored at its edges.
+        rows, columns = field.shape
+        need = round(rows * self.height / SIZE), round(columns * self.width / SIZE)
+        tiled = cv2.copyMakeBorder(
+            field, 0, max(0, need[0] - rows), 0, max(0, need[1] - columns), cv2.BORDER_REFLECT_101
+        )
+        return np.asarray(cv2.resize(tiled[: need[0], : need[1]], size, interpolation=cv2.INTER_CUBIC), np.float32)
 
     def mask(self, polygon: npt.ArrayLike) -> Field:
         """Rasterise a closed polygon (n, 2) with soft edges to values in 0..1."""
-        canvas: npt.NDArray[np.uint8] = np.zeros((self.side, self.side), np.uint8)
-        raster = (np.asarray(polygon, dtype=np.float64) + 0.5) * self.scale - 0.5
+        canvas: npt.NDArray[np.uint8] = np.zeros(self.shape, np.uint8)
+        raster = (np.asarray(polygon, dtype=np.float64) - (self.left, self.top) + 0.5) * self.scale - 0.5
         cv2.fillPoly(canvas, [np.round(raster * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         return np.asarray(canvas / np.float32(255), np.float32)
 
     def blur(self, field: Field, sigma: float) -> Field:
         """Gaussian blur with ``sigma`` in picture pixels; wide ones run on a reduced raster."""
         wide = sigma * self.scale
-        reduce = max(1, int(wide / 6))
+        # Much reduced ones show as a faint grid in the light once pictures are finer than the first square.
+        reduce = max(1, min(int(wide / 6), _MOST_REDUCED if self.is_finer else 1 << 10))
         if reduce == 1:
             return np.asarray(cv2.GaussianBlur(field, (0, 0), wide), np.float32)
-        small = cv2.resize(field, (self.side // reduce,) * 2, interpolation=cv2.INTER_AREA)
-        small = cv2.GaussianBlur(small, (0, 0), wide * small.shape[0] / self.side)
-        return np.asarray(cv2.resize(small, (self.side,) * 2, interpolation=cv2.INTER_CUBIC), np.float32)
+        rows, columns = self.shape
+        small = cv2.resize(field, (columns // reduce, rows // reduce), interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), wide * small.shape[0] / rows)
+        return np.asarray(cv2.resize(small, (columns, rows), interpolation=cv2.INTER_CUBIC), np.float32)
 
     def blob(self, x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> Field:
         """Return a Gaussian spot of height 1 with radii (sigma) ``rx``, ``ry``, turned by ``angle`` degrees."""

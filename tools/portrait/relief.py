@@ -29,8 +29,9 @@ def _landmark_surface(grid: Grid, landmarks: Array) -> Field:
     coarse = cv2.GaussianBlur(values.astype(np.float32), (0, 0), 1.6)
     # Picture coordinate c lies at raster coordinate scale * (c + 0.5) - 0.5.
     scale, shift = grid.scale * _STEP, 0.5 * (grid.scale - 1)
-    to_fine = np.array([[scale, 0, shift], [0, scale, shift]], np.float32)
-    fine = cv2.warpAffine(coarse, to_fine, (grid.side,) * 2, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    right, down = shift - grid.left * grid.scale, shift - grid.top * grid.scale
+    to_fine = np.array([[scale, 0, right], [0, scale, down]], np.float32)
+    fine = cv2.warpAffine(coarse, to_fine, grid.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return grid.blur(np.asarray(fine, np.float32), 3.2)
 
 
@@ -73,7 +74,7 @@ def _lips(grid: Grid, face: Face) -> Field:
 
 def _eyes(grid: Grid, face: Face) -> Field:
     """Sockets, eyeballs under the lids and the fold above them."""
-    out = np.zeros((grid.side, grid.side), np.float32)
+    out = np.zeros(grid.shape, np.float32)
     for eye in face.eyes:
         side = 1 if eye.right else -1
         cx, cy = eye.iris

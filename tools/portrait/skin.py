@@ -16,10 +16,10 @@ _LIP_UPPER, _LIP_LOWER, _SEAM = "#b0605a", "#c26e66", "#5e2523"
 
 def _mottle(grid: Grid, rng: np.random.Generator) -> Field:
     """Fine and coarse unevenness of the skin around 0, made on the finished raster so that scale is free."""
-    total = np.zeros((grid.side, grid.side), np.float32)
+    total = np.zeros(grid.shape, np.float32)
     for cells, amount in ((512, 0.009), (170, 0.010), (48, 0.012), (14, 0.010)):
         noise = rng.normal(0, 1, (cells, cells)).astype(np.float32)
-        total += amount * cv2.resize(noise, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+        total += amount * grid.spread(noise)
     return total
 
 
@@ -31,7 +31,7 @@ def _tint(base: Field, mask: Field, colour: str, amount: float) -> Field:
 
 def _plain(grid: Grid, rng: np.random.Generator) -> Field:
     mottle = _mottle(grid, rng)
-    flat = np.broadcast_to(to_linear(hex_rgb(_SKIN)), (grid.side, grid.side, 3))
+    flat = np.broadcast_to(to_linear(hex_rgb(_SKIN)), (*grid.shape, 3))
     return np.asarray(flat * (1 + mottle[..., None] * np.array((0.8, 1.2, 1.2), np.float32)), np.float32)
 
 
@@ -88,7 +88,7 @@ def _occlusion(grid: Grid, height: Field, face: Face) -> Field:
 
 def _cast(grid: Grid, face: Face, hair_edge: Array) -> Field:
     """Shadows of the key light: hair on the brow, nose on the cheek and lip, lip on the chin."""
-    lit = np.ones((grid.side, grid.side), np.float32)
+    lit = grid.ones()
     lit *= 1 - 0.50 * grid.soft(hair_edge, 6.0)
     nose = [(258, 286), (268, 289), (275, 294), (278, 302), (270, 308), (258, 307), (249, 303)]
     lit *= 1 - 0.34 * grid.soft(nose, 3.2)
@@ -119,7 +119,7 @@ def draw_skin(
     """Paint neck, ears and face over ``below`` (n, n, 3) sRGB."""
     colour, mask = _neck_layer(grid, face, rng)
     out = below * (1 - mask[..., None]) + colour * mask[..., None]
-    ear_albedo = _tint(_plain(grid, rng), np.ones((grid.side, grid.side), np.float32), "#d98a72", 0.30)
+    ear_albedo = _tint(_plain(grid, rng), grid.ones(), "#d98a72", 0.30)
     for right in (False, True):
         height = ear_relief(grid, right)
         dark = np.clip(1 - 0.30 * (grid.blur(height, 2.5) - height), 0.35, 1.1) * 0.86
@@ -128,9 +128,9 @@ def draw_skin(
         out = out * (1 - mask) + colour * mask
     height = face_relief(grid, face, landmarks)
     pores = rng.normal(0, 1, (1024, 1024)).astype(np.float32)
-    height = height + 0.030 * cv2.resize(pores, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+    height = height + 0.030 * grid.spread(pores)
     furrows = cv2.GaussianBlur(rng.normal(0, 1, (96, 512)).astype(np.float32), (0, 0), 0.8)
-    furrows = cv2.resize(furrows, (grid.side,) * 2, interpolation=cv2.INTER_CUBIC)
+    furrows = grid.spread(np.asarray(furrows, np.float32))
     height = height + 0.22 * furrows * grid.soft(face.lips, 1.5)
     gloss = 0.75 + 1.5 * grid.soft(face.lips, 0.8) + 0.8 * grid.blob(CENTRE_X, 285, 10, 14)
     colour = shade(

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from musetalk_service.config import Settings
 from musetalk_service.doctor.finding import Finding
 from musetalk_service.errors import ConfigurationError
-from musetalk_service.models.media import FPS, HEIGHT, SAMPLE_RATE, SAMPLES_PER_FRAME, WIDTH, ClipPosition
+from musetalk_service.models.media import BASE_SIZE, FPS, HEIGHT, SAMPLE_RATE, SAMPLES_PER_FRAME, WIDTH, ClipPosition
 
 _FRAME_MS = 40.0
 _EXPIRES_SOON = timedelta(days=14)
@@ -120,7 +120,7 @@ def check_engine(settings: Settings) -> Finding:
     cv2.setNumThreads(1)  # as in an engine host
     engine = load_engines(["builtin"])["builtin"]
     avatar = load_default_avatar()
-    stream = engine.open(avatar)
+    stream = engine.open(avatar, BASE_SIZE)
     voice = Voice(load_network())
     tone = 6000 * np.sin(2 * np.pi * 150 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     voice.push(tone.astype(np.int16), 0)

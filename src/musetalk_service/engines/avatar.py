@@ -2,24 +2,26 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from importlib import resources
+from importlib.abc import Traversable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.avatar_view import Framing, View, choose_framing
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.motion import CLIP_FRAMES, make_clip
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.clips import ACTION, kind_of
 from musetalk_service.models.face import Pose
-from musetalk_service.models.media import HEIGHT, WIDTH, ClipPosition
+from musetalk_service.models.media import BASE_SIZE, HEIGHT, WIDTH, ClipPosition, FrameSize
 
 DEFAULT_AVATAR = "default"
-_MEMORY_PER_PORTRAIT_BYTE = 24
-"""A renderer's textures and warps against its portrait: some 18 MB for 512x512."""
+_MEMORY_PER_PICTURE_BYTE = 24
+"""A renderer's textures and warps against its picture: some 18 MB for 512x512."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,40 @@ class Avatar:
     digest: str
     """Of the picture and the landmarks: part of the key of everything cached for this avatar."""
     clips: tuple[str, ...] = field(default=tuple(CLIP_FRAMES))
+    more_views: tuple[View, ...] = ()
+    """Pictures that are finer than the portrait, or show more."""
 
     def memory_bytes(self) -> int:
-        """About what it takes in memory, its renderer included."""
-        return self.portrait.nbytes * _MEMORY_PER_PORTRAIT_BYTE
+        """About what it takes in memory, its renderers included."""
+        drawn = sum(size.pixels * 3 for size in self._renderers) or self.portrait.nbytes
+        return drawn * _MEMORY_PER_PICTURE_BYTE
+
+    def drawn_size(self, size: FrameSize) -> FrameSize:
+        """The size in which pictures are drawn that are to be shown in ``size``: as fine as that, if the avatar is."""
+        return self._framing(size).size
+
+    def renderer(self, size: FrameSize) -> FaceRenderer:
+        """Draws in :meth:`drawn_size`. Made on first use, since the front needs none."""
+        framing = self._framing(size)
+        renderer = self._renderers.get(framing.size)
+        if renderer is None:
+            renderer = self._renderers[framing.size] = FaceRenderer(*framing.cut(self.landmarks))
+        return renderer
+
+    def _framing(self, size: FrameSize) -> Framing:
+        framing = self._framings.get(size)
+        if framing is None:
+            base = View(BASE_SIZE, 0, 0, WIDTH, HEIGHT, lambda: self.portrait)
+            framing = self._framings[size] = choose_framing((base, *self.more_views), self.landmarks, size)
+        return framing
 
     @cached_property
-    def renderer(self) -> FaceRenderer:
-        """Made on first use, since the front needs none."""
-        return FaceRenderer(self.portrait, self.landmarks)
+    def _framings(self) -> dict[FrameSize, Framing]:
+        return {}
+
+    @cached_property
+    def _renderers(self) -> dict[FrameSize, FaceRenderer]:
+        return {}
 
     @cached_property
     def _tables(self) -> dict[str, NDArray[np.float32]]:
@@ -64,9 +91,27 @@ class Avatar:
 
 
 def load_default_avatar() -> Avatar:
-    """The drawn portrait that ships with the package."""
+    """The drawn portrait that ships with the package, and the larger pictures of the same drawing."""
     folder = resources.files("musetalk_service") / "assets" / "default_avatar"
-    return load_avatar(DEFAULT_AVATAR, (folder / "portrait.png").read_bytes(), (folder / "landmarks.json").read_bytes())
+    avatar = load_avatar(
+        DEFAULT_AVATAR, (folder / "portrait.png").read_bytes(), (folder / "landmarks.json").read_bytes()
+    )
+    table = (folder / "views.json").read_bytes()
+    digest = hashlib.sha256(avatar.digest.encode() + table)
+    views = []
+    for row in json.loads(table):
+        file = folder / row["file"]
+        digest.update(file.read_bytes())
+        left, top, width, height = row["shows"]
+        views.append(View(FrameSize(*row["size"]), left, top, width, height, partial(_read_picture, file)))
+    return replace(avatar, more_views=tuple(views), digest=digest.hexdigest()[:16])
+
+
+def _read_picture(file: Traversable) -> NDArray[np.uint8]:
+    picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{file.name} is no picture")
+    return np.asarray(picture, np.uint8)
 
 
 def load_avatar(name: str, png: bytes, points: bytes) -> Avatar:

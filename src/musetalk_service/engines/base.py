@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar import Avatar
+from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import Mouth, Pose
-from musetalk_service.models.media import ClipPosition
+from musetalk_service.models.media import ClipPosition, FrameSize
 
 Picture = NDArray[np.uint8]
 """(height * 3 / 2, width), I420: see utils.i420."""
@@ -41,6 +42,12 @@ class AvatarStream:
     """For engines that draw what each request says: knows its avatar and needs no audio of its own."""
 
     avatar: Avatar
+    size: FrameSize
+    """What frames are shown in."""
+
+    @property
+    def renderer(self) -> FaceRenderer:
+        return self.avatar.renderer(self.size)
 
     def push(self, pcm: Pcm, position: int) -> None:
         """The mouth comes with each request."""
@@ -67,8 +74,11 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
-    def open(self, avatar: Avatar) -> EngineStream:
-        """A stream for one session. Raises :class:`EngineError` when the avatar does not suit."""
+    def open(self, avatar: Avatar, size: FrameSize) -> EngineStream:
+        """A stream for one session, whose frames are shown in ``size``.
+
+        Raises :class:`EngineError` when the avatar does not suit.
+        """
         ...
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:

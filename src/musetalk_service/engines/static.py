@@ -6,6 +6,7 @@ from musetalk_service import __version__
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import AvatarStream, EngineInfo, EngineStream, FrameRequest, Picture
 from musetalk_service.models.face import REST
+from musetalk_service.models.media import FrameSize
 
 
 class StaticEngine:
@@ -13,13 +14,13 @@ class StaticEngine:
 
     info = EngineInfo("static", __version__, "cpu", look_ahead_samples=0)
 
-    def open(self, avatar: Avatar) -> EngineStream:
-        return AvatarStream(avatar)
+    def open(self, avatar: Avatar, size: FrameSize) -> EngineStream:
+        return AvatarStream(avatar, size)
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
-        return [self._avatar(request).renderer.render(request.pose, REST) for request in batch]
+        return [self._stream(request).renderer.render(request.pose, REST) for request in batch]
 
     @staticmethod
-    def _avatar(request: FrameRequest) -> Avatar:
+    def _stream(request: FrameRequest) -> AvatarStream:
         assert isinstance(request.stream, AvatarStream)
-        return request.stream.avatar
+        return request.stream

@@ -6,8 +6,8 @@ process around it is ``host.py``; tests call it directly.
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from musetalk_service.engines.face.motion.emphasis import Emphasis
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import EngineError
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
-from musetalk_service.models.media import GOP_FRAMES, ClipPosition
+from musetalk_service.models.media import GOP_FRAMES, ClipPosition, FrameSize, Rendition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
@@ -58,7 +58,7 @@ class PoseEaser:
 
 
 class ClipJob:
-    """A clip on its way to packets: closed GOPs, mouth at rest, a picture drawn once for all renditions."""
+    """A clip on its way to packets: closed GOPs, mouth at rest, one picture for all renditions that are drawn alike."""
 
     def __init__(self, avatar: Avatar, order: bus.PrepareClip) -> None:
         self._avatar = avatar
@@ -68,17 +68,21 @@ class ClipJob:
         label = synthetic_label("static", __version__)
         self._encoders = {rendition.name: H264Encoder(label, rendition) for rendition in order.renditions}
         self._units: dict[str, list[bytes]] = {name: [] for name in self._encoders}
-        self._index = 0
+        groups: dict[FrameSize, list[Rendition]] = defaultdict(list)
+        for rendition in order.renditions:
+            groups[avatar.drawn_size(rendition.size)].append(rendition)
+        frames = range(avatar.clip_frames(order.clip))
+        self._todo = deque((index, alike) for index in frames for alike in groups.values())
 
     def step(self) -> bool:
-        """Make one frame; returns whether the clip is complete."""
-        pose = self._avatar.pose(ClipPosition(self.clip, self._index))
-        picture = self._avatar.renderer.render(pose, REST)
-        for name, encoder in self._encoders.items():
-            encoded = encoder.encode(picture, force_idr=self._index % GOP_FRAMES == 0)
-            self._units[name].append(encoded.access_unit)
-        self._index += 1
-        return self._index >= self._avatar.clip_frames(self.clip)
+        """Make one picture; returns whether the clip is complete."""
+        index, alike = self._todo.popleft()
+        pose = self._avatar.pose(ClipPosition(self.clip, index))
+        picture = self._avatar.renderer(alike[0].size).render(pose, REST)
+        for rendition in alike:
+            encoded = self._encoders[rendition.name].encode(picture, force_idr=index % GOP_FRAMES == 0)
+            self._units[rendition.name].append(encoded.access_unit)
+        return not self._todo
 
     def packets(self) -> Iterator[bus.ClipPackets]:
         """One message per rendition."""
@@ -185,17 +189,18 @@ class EngineHost:
             log.exception("clip refused", extra={"avatar": message.avatar, "clip": message.clip})
             return [bus.ClipPackets(message.avatar, message.clip, r.name, []) for r in message.renditions]
 
-    def warm_up(self, avatar_name: str) -> None:
-        """Make the avatar's renderer before the first session waits for it."""
+    def warm_up(self, avatar_name: str, sizes: Iterable[FrameSize]) -> None:
+        """Make the avatar's renderers before the first session waits for them."""
         avatar = self._avatars(avatar_name)
-        avatar.renderer.render(NEUTRAL, REST)
+        for size in sizes:
+            avatar.renderer(size).render(NEUTRAL, REST)
 
     def _open(self, message: bus.Open) -> list[bus.DownMessage]:
         try:
             avatar = self._avatars(message.avatar)
             self._speakers[message.session] = _Speaker(
                 message.epoch,
-                self._scheduler.open(avatar, message.engine),
+                self._scheduler.open(avatar, message.engine, message.rendition.size),
                 self._voices(),
                 PoseEaser(avatar, message.shown),
                 H264Encoder(synthetic_label(message.engine, __version__), message.rendition),

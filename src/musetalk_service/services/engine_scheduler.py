@@ -14,7 +14,7 @@ from musetalk_service.engines.base import Engine, EngineStream, FrameRequest, Pc
 from musetalk_service.engines.registry import chain_from
 from musetalk_service.errors import EngineError
 from musetalk_service.models.face import Mouth, Pose
-from musetalk_service.models.media import ClipPosition
+from musetalk_service.models.media import ClipPosition, FrameSize
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class EngineScheduler:
         self._now = now
         self._retry_s = retry_s
 
-    def open(self, avatar: Avatar, engine: str) -> ScheduledStream:
+    def open(self, avatar: Avatar, engine: str, size: FrameSize) -> ScheduledStream:
         """Streams in the engine and its stand-ins; an engine that the avatar does not suit is left out.
 
         Raises :class:`ModelNotFoundError` for an unknown engine, :class:`EngineError` when none is left.
@@ -73,7 +73,7 @@ class EngineScheduler:
         streams: dict[str, EngineStream] = {}
         for name in chain_from(engine):
             try:
-                streams[name] = self._engines[name].open(avatar)
+                streams[name] = self._engines[name].open(avatar, size)
             except Exception as error:
                 log.warning("engine left out", extra={"engine": name, "avatar": avatar.name}, exc_info=error)
         if not streams:

@@ -7,7 +7,7 @@ import pytest
 from musetalk_service.engines.base import FrameRequest, Picture
 from musetalk_service.errors import EngineError, ModelNotFoundError
 from musetalk_service.models.face import NEUTRAL, REST
-from musetalk_service.models.media import ClipPosition
+from musetalk_service.models.media import BASE_SIZE, ClipPosition
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from support.engines import SHUT, GreyEngine, ShutEngine, flat, grey_of, tone
 from support.in_process import default_avatar
@@ -20,7 +20,7 @@ class Setup:
         self.scheduler = EngineScheduler({"builtin": self.grey, "static": self.shut}, lambda: self.now, retry_s=10.0)
 
     def open(self, grey: int) -> ScheduledStream:
-        stream = self.scheduler.open(default_avatar(), "builtin")
+        stream = self.scheduler.open(default_avatar(), "builtin", BASE_SIZE)
         self.scheduler.push(stream, tone(grey, 0.04), 0)
         return stream
 
@@ -113,4 +113,4 @@ def test_engine_that_an_avatar_does_not_suit_is_left_out(monkeypatch: pytest.Mon
 
 def test_unknown_engine_is_no_model() -> None:
     with pytest.raises(ModelNotFoundError):
-        Setup().scheduler.open(default_avatar(), "nonsense")
+        Setup().scheduler.open(default_avatar(), "nonsense", BASE_SIZE)

@@ -6,6 +6,7 @@ from musetalk_service import __version__
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import AvatarStream, EngineInfo, EngineStream, FrameRequest, Picture
 from musetalk_service.engines.builtin.mouth_stream import MouthStream
+from musetalk_service.models.media import FrameSize
 
 
 class BuiltinEngine:
@@ -13,8 +14,8 @@ class BuiltinEngine:
 
     info = EngineInfo("builtin", __version__, "cpu", look_ahead_samples=MouthStream.LOOK_AHEAD_SAMPLES)
 
-    def open(self, avatar: Avatar) -> EngineStream:
-        return AvatarStream(avatar)
+    def open(self, avatar: Avatar, size: FrameSize) -> EngineStream:
+        return AvatarStream(avatar, size)
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
         return [self._draw(request) for request in batch]
@@ -22,4 +23,4 @@ class BuiltinEngine:
     @staticmethod
     def _draw(request: FrameRequest) -> Picture:
         assert isinstance(request.stream, AvatarStream)
-        return request.stream.avatar.renderer.render(request.pose, request.mouth)
+        return request.stream.renderer.render(request.pose, request.mouth)

@@ -1,0 +1,92 @@
+"""The pictures of an avatar, and which part of which of them a frame of a given size shows."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.models.media import BASE_SIZE, FrameSize
+
+_FACE_HEIGHT = 0.45
+"""Where the middle of the face lies, from the top, in a part that is cut out of a higher picture."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of an avatar. What it shows is told on the plane of the 512x512 portrait, its landmarks' own."""
+
+    size: FrameSize
+    left: float
+    top: float
+    width: float
+    height: float
+    read: Callable[[], NDArray[np.uint8]]
+    """(height, width, 3) BGR; read only when it is wanted."""
+
+    def place(self, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Landmarks (478, 3) of the portrait, in pixels of this picture; whole numbers are pixel centres."""
+        scale = self.size.width / self.width
+        moved = landmarks.astype(np.float64)
+        moved[:, :2] = (moved[:, :2] + 0.5 - (self.left, self.top)) * scale - 0.5
+        moved[:, 2] *= scale
+        return moved.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """A part of a view, and the size in which it is drawn."""
+
+    view: View
+    left: int
+    top: int
+    width: int
+    height: int
+    """The part, in pixels of the view."""
+    size: FrameSize
+    """What frames are asked in, or the part's own size where that is less: nothing is gained by drawing more."""
+
+    def cut(self, landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The picture (height, width, 3) of :attr:`size`, and the portrait's landmarks on it."""
+        picture = self.view.read()[self.top : self.top + self.height, self.left : self.left + self.width]
+        if picture.shape[1::-1] != self.size:
+            picture = np.asarray(cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA), np.uint8)
+        scale = np.array((self.size.width / self.width, self.size.height / self.height))
+        placed = self.view.place(landmarks).astype(np.float64)
+        placed[:, :2] = (placed[:, :2] + 0.5 - (self.left, self.top)) * scale - 0.5
+        placed[:, 2] *= scale.mean()
+        return np.ascontiguousarray(picture), placed.astype(np.float32)
+
+
+def choose_framing(views: Sequence[View], landmarks: NDArray[np.float32], size: FrameSize) -> Framing:
+    """The view that loses least by being cut to the shape of ``size``; of those that lose as little the
+    smallest that is fine enough.
+
+    Squares of up to 512 pixels are drawn in 512x512 and scaled down when they are encoded.
+    """
+    if size.width == size.height and size.width <= BASE_SIZE.width:
+        size = BASE_SIZE
+
+    def kept(view: View) -> float:
+        shape, own = size.width / size.height, view.width / view.height
+        return round(min(shape / own, own / shape), 2)
+
+    best = max(map(kept, views))
+    fitting = sorted((view for view in views if kept(view) == best), key=lambda view: view.size.pixels)
+    enough = [view for view in fitting if view.size.pixels * best >= size.pixels]
+    return _frame(enough[0] if enough else fitting[-1], landmarks, size)
+
+
+def _frame(view: View, landmarks: NDArray[np.float32], size: FrameSize) -> Framing:
+    shape = size.width / size.height
+    width = min(view.size.width, round(view.size.height * shape))
+    height = min(view.size.height, round(view.size.width / shape))
+    points = view.place(landmarks)[:, :2]
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    left = min(max(0, round(float(middle[0]) - width / 2)), view.size.width - width)
+    top = min(max(0, round(float(middle[1]) - height * _FACE_HEIGHT)), view.size.height - height)
+    if width * height < size.pixels:
+        size = FrameSize(2 * math.ceil(width / 2), 2 * math.ceil(height / 2))
+    return Framing(view, left, top, width, height, size)
