@@ -1,6 +1,7 @@
 """The H.264 encoder: one access unit out for each picture in, decodable by anything."""
 
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -42,6 +43,12 @@ class H264Encoder:
             "x264-params": f"{_GOP}:{_COLOUR}:{vbv}",
         }
         self._context = context
+        # One frame for all pictures: x264 takes its copy before `encode` returns.
+        self._frame = av.VideoFrame(*rendition.size, "yuv420p")
+        self._planes = [
+            np.frombuffer(cast(bytearray, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            for plane in self._frame.planes
+        ]
         self._label = label
         self._sei = h264.user_data_sei(h264.SYNTHETIC_UUID, label)
         self._pts = 0
@@ -56,7 +63,9 @@ class H264Encoder:
         """One I420 picture, scaled to the rendition, to one access unit; the first is an IDR anyway."""
         if i420.size_of(picture) != self._size:
             picture = i420.scaled(picture, self._size)
-        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        for plane, source in zip(self._planes, i420.planes_of(picture), strict=True):
+            plane[:] = source
+        frame = self._frame
         frame.pts = self._pts
         frame.pict_type = PictureType.I if force_idr else PictureType.NONE
         data = b"".join(bytes(packet) for packet in self._context.encode(frame))

@@ -62,7 +62,8 @@ class Box(NamedTuple):
         return np.array([[left, top], [right, top], [left, bottom], [right, bottom]], dtype=np.float64)
 
     def without(self, hole: "Box") -> tuple["Box", ...]:
-        """The rest around a hole inside it: up to four rectangles."""
+        """The rest around a hole: up to four rectangles."""
+        hole = hole.overlap(self)
         if hole.is_empty:
             return (self,)
         around = (

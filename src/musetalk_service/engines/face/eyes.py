@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.eyelids import LEVELS, Lids, eye_box, prepare_lids
-from musetalk_service.engines.face.frame import Frame
+from musetalk_service.engines.face.frame import Frame, WarpMaps
 from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow
 from musetalk_service.engines.face.landmarks import EYES, EyeIndices, Face, Picture
@@ -77,6 +77,22 @@ class Eyes:
 
     def __init__(self, portrait: Picture, face: Face) -> None:
         self._eyes = [_prepare(portrait, face, eye) for eye in EYES]
+        # Both irises' boxes in one: between them nothing moves.
+        boxes = [eye.opening_box for eye in self._eyes]
+        self._between = around = Box(
+            min(box.left for box in boxes),
+            min(box.top for box in boxes),
+            max(box.right for box in boxes),
+            max(box.bottom for box in boxes),
+        )
+        self._radius: Flow = np.zeros((around.bottom - around.top, around.right - around.left), np.float32)
+        self._opening = np.zeros_like(self._radius)
+        for eye, box in zip(self._eyes, boxes, strict=True):
+            part = box.within(around).pixels
+            self._radius[part] = np.maximum(self._radius[part], eye.radius)
+            self._opening[part] = np.maximum(self._opening[part], eye.opening)
+        rows, columns = np.mgrid[around.top : around.bottom, around.left : around.right].astype(np.float32)
+        self._between_x, self._between_y = 2.0 * columns, 2.0 * rows
 
     def draw(self, frame: Frame, gaze_x: float, gaze_y: float, closure: float, shift: HeadShift | None) -> None:
         """Draw both eyes.
@@ -92,14 +108,15 @@ class Eyes:
         level = round(min(max(closure, 0.0), 1.0) * LEVELS)
         if not (gaze_x or gaze_y or level):
             return
-        # Only what lies between the lids changes while they are open.
-        boxes = [eye.box if level else eye.opening_box for eye in self._eyes]
+        if not level:
+            self._look(frame, gaze_x, gaze_y, shift)
+            return
+        boxes = [eye.box for eye in self._eyes]
         targets = boxes if shift is None else _destinations(boxes, shift, frame.size)
         for eye, box, target in zip(self._eyes, boxes, targets, strict=True):
             if target.is_empty:
                 continue
-            patch = eye.close(gaze_x, gaze_y, level) if level else eye.look(gaze_x, gaze_y)
-            cover = eye.rim if level else eye.opening
+            patch, cover = eye.close(gaze_x, gaze_y, level), eye.rim
             if shift is not None:
                 x = 0.5 * shift.maps.x[target.pixels] - np.float32(box.left)
                 y = 0.5 * shift.maps.y[target.pixels] - np.float32(box.top)
@@ -107,6 +124,24 @@ class Eyes:
                 cover = cast(NDArray[np.float32], cv2.remap(cover, x, y, cv2.INTER_LINEAR))
             area = frame.bgr(target)
             area[:] = _mix(area, patch, cover)
+
+    def _look(self, frame: Frame, gaze_x: float, gaze_y: float, shift: HeadShift | None) -> None:
+        """Shift both irises at once while the lids are open; only what lies between the lids changes."""
+        box, radius, opening = self._between, self._radius, self._opening
+        target = box if shift is None else _destinations([box], shift, frame.size)[0]
+        if target.is_empty:
+            return
+        if shift is None:
+            x, y = self._between_x, self._between_y
+        else:
+            here = shift.maps.part(target)
+            x, y = here.x, here.y
+            still_x, still_y = 0.5 * x - np.float32(box.left), 0.5 * y - np.float32(box.top)
+            radius = cast(Flow, cv2.remap(radius, still_x, still_y, cv2.INTER_LINEAR))
+            opening = cast(Flow, cv2.remap(opening, still_x, still_y, cv2.INTER_LINEAR))
+        maps = WarpMaps(target, x - np.float32(2.0 * gaze_x) * radius, y - np.float32(2.0 * gaze_y) * radius)
+        area = frame.bgr(target)
+        area[:] = _mix(area, frame.texture.read_bgr(maps), opening)
 
 
 def _destinations(boxes: list[Box], shift: HeadShift, size: FrameSize) -> list[Box]:

@@ -18,6 +18,9 @@ from musetalk_service.models.face import Pose
 
 _STEP: Final = 8
 """Pixels of a picture like the default avatar's between the nodes of the flow."""
+_BANDS: Final = 6
+_STILL: Final = 1.0 / 64.0
+"""Pixels that count as no movement: `cv2.remap` rounds to 1/32."""
 _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
 """The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
 _LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
@@ -62,6 +65,8 @@ class Head:
         self._terms = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
         self._terms = self._terms.astype(np.float32)
         self._still = np.stack([x, y]).astype(np.float32)
+        self.areas = _moving_areas(self._terms, lattice, self._box)
+        """Where any pose moves pixels, without overlap."""
 
     def shift(self, pose: Pose) -> "HeadShift | None":
         """Where a pose moves the picture; None when it does not.
@@ -100,6 +105,21 @@ class HeadShift:
         for _ in range(2):  # the displacement is known where it ends
             moved = points + self.at(moved[:, :1], moved[:, 1:])[:, 0]
         return moved
+
+
+def _moving_areas(terms: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...]:
+    """Bands of the picture, each as wide as what the largest pose moves in it."""
+    most = (np.abs(terms) @ _LIMITS.astype(np.float32)).reshape(2, lattice.rows, lattice.cols).max(axis=0) > _STILL
+    bands: list[Box] = []
+    for band in np.array_split(np.arange(lattice.rows), _BANDS):
+        rows = slice(max(int(band[0]) - 1, 0), int(band[-1]) + 2)
+        columns = np.flatnonzero(most[rows].any(axis=0))
+        if columns.size:
+            left, right = lattice.left + (columns[0] - 2) * lattice.step, lattice.left + columns[-1] * lattice.step
+            top, bottom = lattice.top + (band[0] - 1) * lattice.step, lattice.top + band[-1] * lattice.step
+            box = Box(int(left), int(top), int(right), int(bottom)).overlap(picture)
+            bands.append(box.even_around())
+    return tuple(bands)
 
 
 def _depth(face: Face, lattice: Lattice, distance: FloatArray) -> FloatArray:

@@ -36,8 +36,8 @@ from musetalk_service.engines.face.landmarks import (
 )
 from musetalk_service.engines.face.mouth_shape import FIELDS, LIPS, LipShape, MouthShaper
 
-_STEP: Final = 4
-"""Pixels between the nodes of the flow: a third of a lip's height. As all lengths here, in pixels of a picture
+_STEP: Final = 5
+"""Pixels between the nodes of the flow: a sixth of the height of both lips. As all lengths here, in pixels of a picture
 like the default avatar's."""
 _INVERSIONS: Final = 4
 _SEAM: Final = 0.35
@@ -171,17 +171,44 @@ class MouthWarp:
         np.subtract(x, backward[..., 0], out=planes[:2])
         np.subtract(y, backward[..., 1], out=planes[2:])
         planes *= 2.0
-        full = lattice.enlarge(planes[:, part_rows, part_cols])
-        left, top = left + part_cols.start * lattice.step, top + part_rows.start * lattice.step
-        box = Box(left, top, left + full.shape[2], top + full.shape[1]).clipped(self._size).even_inside()
-        full = full[:, box.top - top : box.bottom - top, box.left - left : box.right - left]
-        upper_x, lower_x, upper_y, lower_y = full
-        share = _upper_share(shape, box, self._unit)
-        for above, below in ((upper_x, lower_x), (upper_y, lower_y)):
-            above -= below
-            above *= share
-            above += below
-        return WarpMaps(box, upper_x, upper_y)
+        node_x, node_y = lattice.x[0] + (left - lattice.left), lattice.y[:, 0] + (top - lattice.top)
+        # Only at the lips is the change from layer to layer narrower than the mesh; elsewhere the nodes are mixed.
+        mixed = self._mix(planes, shape, node_x, node_y)
+        full = lattice.enlarge(mixed[:, part_rows, part_cols])
+        part_left, part_top = left + part_cols.start * lattice.step, top + part_rows.start * lattice.step
+        lip_rows, lip_cols = self._lips(shape, left, top)
+        fine = lattice.enlarge(planes[:, lip_rows, lip_cols])
+        fine_x = left + lip_cols.start * lattice.step + np.arange(fine.shape[2])
+        fine_y = top + lip_rows.start * lattice.step + np.arange(fine.shape[1])
+        fine_box = Box(int(fine_x[0]), int(fine_y[0]), int(fine_x[-1]) + 1, int(fine_y[-1]) + 1)
+        whole = Box(part_left, part_top, part_left + full.shape[2], part_top + full.shape[1])
+        seen = fine_box.overlap(whole)
+        if not seen.is_empty:
+            lips = self._mix(fine, shape, fine_x, fine_y)
+            rows_, cols_ = seen.within(whole).pixels
+            rows__, cols__ = seen.within(fine_box).pixels
+            full[:, rows_, cols_] = lips[:, rows__, cols__]
+        box = whole.clipped(self._size).even_inside()
+        rows_, cols_ = box.within(whole).pixels
+        return WarpMaps(box, full[0, rows_, cols_], full[1, rows_, cols_])
+
+    def _mix(self, planes: Flow, shape: LipShape, x: FloatArray, y: FloatArray) -> Flow:
+        """One layer of two, (2, rows, cols), of columns x and rows y in pixels."""
+        upper, lower = planes[0::2], planes[1::2]
+        mixed: Flow = upper - lower
+        mixed *= _upper_share(shape, x, y, self._unit)
+        mixed += lower
+        return mixed
+
+    def _lips(self, shape: LipShape, left: int, top: int) -> tuple[slice, slice]:
+        """Rows and columns of the nodes around the line between the lips, of a lattice at a place."""
+        step, reach = self._lattice.step, 12.0 * self._unit
+        middle = 0.5 * (shape.upper + shape.lower)
+        first_x, last_x = float(middle[0, 0]) - reach, float(middle[-1, 0]) + reach
+        first_y, last_y = float(middle[:, 1].min()) - 3 * step, float(middle[:, 1].max()) + 3 * step
+        columns = slice(max(int((first_x - left) / step), 0), min(int((last_x - left) / step) + 4, self._lattice.cols))
+        rows = slice(max(int((first_y - top) / step), 0), min(int((last_y - top) / step) + 4, self._lattice.rows))
+        return rows, columns
 
     def _inverse(self, forward: Flow) -> Flow:
         """Backward flow of both layers, one above the other: v(y) = u(y - v(y))."""
@@ -218,16 +245,14 @@ def _sample(nodes: Flow, column: Flow, row: Flow) -> Flow:
     return cast(Flow, found)
 
 
-def _upper_share(shape: LipShape, box: Box, unit: float) -> Flow:
-    """How much of each pixel belongs to the upper layer, 1 above the seam and 0 below."""
+def _upper_share(shape: LipShape, columns: FloatArray, rows: FloatArray, unit: float) -> Flow:
+    """How much of each place belongs to the upper layer, 1 above the seam and 0 below: (rows, columns)."""
     middle = 0.5 * (shape.upper + shape.lower)
-    columns = np.arange(box.left, box.right, dtype=np.float64)
     seam = np.interp(columns, middle[:, 0], middle[:, 1])
     outside = np.maximum(np.maximum(middle[0, 0] - columns, columns - middle[-1, 0]), 0.0)
     # Between shut lips the layers agree, and a wide change spares the thin dark line.
     shut = max(0.0, 1.0 - shape.gap / unit)
     slope = 0.5 / (_SEAM + unit * _SHUT_SEAM * shut + _WIDENING * outside)
     offset = (0.5 + seam * slope).astype(np.float32)
-    rows = np.arange(box.top, box.bottom, dtype=np.float32)[:, None]
-    share = offset - rows * slope.astype(np.float32)
+    share = offset - rows.astype(np.float32)[:, None] * slope.astype(np.float32)
     return cast(Flow, np.clip(share, 0.0, 1.0, out=share))

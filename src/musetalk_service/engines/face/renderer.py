@@ -94,7 +94,7 @@ class FaceRenderer:
             if shift is not None:
                 shape = carry(shape, shift)
             maps = self._warp.maps(shape, shift)
-        frame = Frame(self._texture, shift.maps if shift is not None else None, maps)
+        frame = Frame(self._texture, shift.maps if shift is not None else None, self._head.areas, maps)
         if shape is not None:
             self._inner.paint(frame, shape, mouth)
         # The upper lid follows the eye down.
