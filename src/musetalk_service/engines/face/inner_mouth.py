@@ -165,7 +165,7 @@ class InnerMouth:
         """Lay the upper teeth over the canvas; `lip` is the row of the lower lip's middle."""
         width, round_, tongue = self._width, _unit(mouth.round), _unit(mouth.tongue)
         # The tongue's tip shows below the upper teeth.
-        edge = (-0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.035 * tongue**2) * width
+        edge = (-0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.055 * tongue**2) * width
         if bite > 0.0:
             edge += (lip - place.y + 0.02 * width - edge) * bite
             self._upper.shade(canvas, *place.below(edge + 0.025 * width), 0.35 * bite)
@@ -196,7 +196,7 @@ class InnerMouth:
         shade = np.clip(1.0 - distance, 0.0, 1.0)
         # Behind the teeth it lies in their shade; forward it comes into the light.
         shade *= 0.45 - 0.15 * tongue
-        shade += 0.50 + 0.45 * tongue**2
+        shade += 0.50 + 0.62 * tongue**2
         shade -= 0.10 * np.exp(-((across / 0.08) ** 2))
         canvas += (shade[..., None] * self._tongue - canvas) * cover[..., None]
 

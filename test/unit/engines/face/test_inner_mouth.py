@@ -89,3 +89,18 @@ def test_the_upper_teeth_bite_the_lower_lip(renderer: BgrRenderer, landmarks: Po
     palest = int(bitten.argmax())
     assert bitten[palest] > lightness(at_rest)[palest] + 25
     assert bitten[palest:].min() > lightness(at_rest).min() + 15
+
+
+def test_a_forward_tongue_is_seen_below_the_teeth(renderer: BgrRenderer, landmarks: Points) -> None:
+    """At th there is more flesh between the teeth and the lip, and less tooth."""
+    tip = renderer.render(NEUTRAL, Mouth(jaw=0.24, tongue=0.9, teeth_upper=0.9, upper_raise=0.15))
+    back = renderer.render(NEUTRAL, Mouth(jaw=0.24, tongue=0.0, teeth_upper=0.9, upper_raise=0.15))
+    middle, top = landmarks[13, :2].astype(int)
+    rows = np.s_[top - 1 : top + 7, middle - 6 : middle + 7]
+
+    def flesh(picture: Picture) -> float:
+        blue, _, red = (picture[rows][..., channel].astype(float) for channel in range(3))
+        return float(((red > 110) & (red - blue > 35)).mean())
+
+    assert flesh(tip) > flesh(back) + 0.1
+    assert teeth_luma(tip, landmarks) < teeth_luma(back, landmarks)
