@@ -145,6 +145,10 @@ class ConfigurationError(Exception):
     """A setting is wrong; the message names it and what is allowed."""
 
 
+class CheckpointError(Exception):
+    """A model's file is missing or not what it should be; the message names it and where to get it."""
+
+
 class MediaFileError(Exception):
     """A recording cannot be used. The message names the file and what is wrong with it."""
 
