@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     face.add_argument("--json", action="store_true", help="print a JSON list")
     face.set_defaults(run=_bench_face)
 
+    _add_avatar_commands(commands.add_parser("avatar", help="make, list, show, delete, export and import avatars"))
+
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.set_defaults(run=_config)
 
@@ -69,6 +71,34 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--bus-fd", type=int, required=True, help="inherited socket to the server")
     worker.set_defaults(run=_worker)
     return parser
+
+
+def _add_avatar_commands(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    create = actions.add_parser("create", help="make a user's avatar of a photo or video")
+    create.add_argument("file", type=Path, metavar="FILE")
+    create.add_argument("--id", required=True, dest="avatar_id", metavar="USER_ID", help="whose avatar it is")
+    create.add_argument("--consent-by", metavar="NAME", help="who agreed to the use of this face")
+    create.add_argument("--consent-note", default="", metavar="TEXT", help="what was agreed")
+    create.set_defaults(run=_avatar_create)
+
+    listing = actions.add_parser("list", help="print all avatars")
+    listing.add_argument("--json", action="store_true", help="print their manifests")
+    listing.set_defaults(run=_avatar_list)
+
+    show = actions.add_parser("show", help="print one avatar's manifest, files and clips")
+    delete = actions.add_parser("delete", help="delete an avatar with all its versions")
+    export = actions.add_parser("export", help="write an avatar into one file")
+    for action, run in ((show, _avatar_show), (delete, _avatar_delete), (export, _avatar_export)):
+        action.add_argument("avatar_id", metavar="USER_ID")
+        action.set_defaults(run=run)
+    export.add_argument("target", type=Path, metavar="FILE", help="for example alice.zip")
+
+    bring_in = actions.add_parser("import", help="publish an avatar that was exported")
+    bring_in.add_argument("source", type=Path, metavar="FILE")
+    bring_in.add_argument("--id", dest="avatar_id", metavar="USER_ID", help="another user id than its own")
+    bring_in.set_defaults(run=_avatar_import)
 
 
 # Each command imports what it needs: a host loads no web framework, the server loads no engine early.
@@ -115,6 +145,48 @@ def _bench_face(arguments: argparse.Namespace) -> int:
         model_path=settings.model_path,
         cache_dir=settings.cache_dir,
     )
+
+
+def _avatar_create(arguments: argparse.Namespace) -> int:
+    from musetalk_service.avatar_tool import create
+
+    return create(
+        load_settings(),
+        arguments.file,
+        arguments.avatar_id,
+        consent_by=arguments.consent_by,
+        consent_note=arguments.consent_note,
+    )
+
+
+def _avatar_list(arguments: argparse.Namespace) -> int:
+    from musetalk_service.avatar_tool import list_all
+
+    return list_all(load_settings(), as_json=arguments.json)
+
+
+def _avatar_show(arguments: argparse.Namespace) -> int:
+    from musetalk_service.avatar_tool import show
+
+    return show(load_settings(), arguments.avatar_id)
+
+
+def _avatar_delete(arguments: argparse.Namespace) -> int:
+    from musetalk_service.avatar_tool import delete
+
+    return delete(load_settings(), arguments.avatar_id)
+
+
+def _avatar_export(arguments: argparse.Namespace) -> int:
+    from musetalk_service.avatar_tool import export
+
+    return export(load_settings(), arguments.avatar_id, arguments.target)
+
+
+def _avatar_import(arguments: argparse.Namespace) -> int:
+    from musetalk_service.avatar_tool import bring_in
+
+    return bring_in(load_settings(), arguments.source, arguments.avatar_id)
 
 
 def _config(_: argparse.Namespace) -> None:

@@ -1,11 +1,13 @@
 """What an avatar is to be made of, and how far that has come: for the server, its preparation process and clients."""
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from musetalk_service.models.avatar_manifest import REF_ID_PATTERN, VERSION_PATTERN, Consent, Source
+from musetalk_service import __version__
+from musetalk_service.models.avatar_manifest import REF_ID_PATTERN, VERSION_PATTERN, Consent, Manifest, Source
 
 
 class _Model(BaseModel):
@@ -34,6 +36,18 @@ class Order(_Model):
     landmarker_path: Path | None
     model_path: Path
     cache_dir: Path
+
+    def manifest(self, finished: "Finished") -> Manifest:
+        """What is published with the staged files. Raises ``ValidationError`` for fields that no manifest has."""
+        return Manifest(
+            avatar_id=self.avatar_id,
+            version=self.version,
+            created=datetime.now(timezone.utc),
+            generator=f"musetalk-service {__version__}",
+            source=finished.source,
+            consent=self.consent,
+            **finished.extra,
+        )
 
 
 class Refusal(_Model):

@@ -15,13 +15,11 @@ import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from musetalk_service import __version__
 from musetalk_service.engines.avatar_library import new_version
 from musetalk_service.errors import AtCapacityError, ConflictError, InvalidMessageError, ServiceError
 from musetalk_service.models.avatar_manifest import Consent, Manifest
@@ -230,15 +228,7 @@ class PreparationService:
             await _end(process)
         match last:
             case Finished():
-                return Manifest(
-                    avatar_id=order.avatar_id,
-                    version=order.version,
-                    created=datetime.now(timezone.utc),
-                    generator=f"musetalk-service {__version__}",
-                    source=last.source,
-                    consent=job.consent,
-                    **last.extra,
-                )
+                return order.manifest(last)
             case Refused():
                 return last.reason
             case _:

@@ -1,0 +1,161 @@
+"""``musetalk-service avatar``: make, list, show, delete, export and import avatars from the shell."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from musetalk_service.avatar_tool.archive import ArchiveError, export_avatar, import_avatar
+from musetalk_service.avatar_tool.create import CreationError, create_avatar
+from musetalk_service.config import Settings
+from musetalk_service.engines.avatar import DEFAULT_AVATAR
+from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.errors import ServiceError
+from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest
+from musetalk_service.models.preparation import PreparationLimits
+
+_BAR = 30
+
+
+def create(settings: Settings, file: Path, avatar_id: str, *, consent_by: str | None, consent_note: str) -> int:
+    """Make an avatar of a photo or video; returns the exit status."""
+
+    def work() -> str:
+        consent = _ask_consent(consent_by, consent_note, required=settings.require_consent)
+        manifest = create_avatar(
+            AvatarLibrary(settings.avatars_dir),
+            file,
+            _check_id(avatar_id),
+            consent=consent,
+            limits=PreparationLimits(
+                max_pixels=round(settings.upload_max_megapixels * 1e6),
+                max_seconds=settings.upload_max_seconds,
+                max_memory_mb=settings.preparation_memory_mb,
+                max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
+            ),
+            timeout_s=settings.preparation_timeout_s,
+            landmarker_path=settings.face_landmarker_path,
+            model_path=settings.model_path,
+            cache_dir=settings.cache_dir,
+            report=_show_progress,
+        )
+        _show_progress("done", 100.0)
+        return f"{manifest.avatar_id}: made of a {manifest.source.kind}; connect as this user to see it"
+
+    return _tell(work)
+
+
+def list_all(settings: Settings, *, as_json: bool) -> int:
+    """Print all avatars; returns the exit status."""
+
+    def work() -> str:
+        library = AvatarLibrary(settings.avatars_dir)
+        manifests = [library.manifest(ref) for ref in map(library.find, library.ids()) if ref is not None]
+        if as_json:
+            return json.dumps([manifest.model_dump(mode="json") for manifest in manifests], indent=2)
+        return "\n".join(map(_line, manifests)) or f"no avatars in {library.root}"
+
+    return _tell(work)
+
+
+def show(settings: Settings, avatar_id: str) -> int:
+    """Print one avatar's manifest and files; returns the exit status."""
+
+    def work() -> str:
+        library = AvatarLibrary(settings.avatars_dir)
+        ref = _find(library, avatar_id)
+        folder, manifest = library.folder(ref), library.manifest(ref)
+        avatar = library.load(ref)
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        clips = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
+        facts = manifest.model_dump(mode="json") | {"folder": str(folder), "files": files, "clips": clips}
+        return json.dumps(facts, indent=2)
+
+    return _tell(work)
+
+
+def delete(settings: Settings, avatar_id: str) -> int:
+    """Delete an avatar with all its versions; returns the exit status."""
+
+    def work() -> str:
+        library = AvatarLibrary(settings.avatars_dir)
+        _find(library, avatar_id)
+        library.remove(avatar_id)
+        return f"{avatar_id}: deleted"
+
+    return _tell(work)
+
+
+def export(settings: Settings, avatar_id: str, target: Path) -> int:
+    """Write an avatar into one file; returns the exit status."""
+
+    def work() -> str:
+        manifest = export_avatar(AvatarLibrary(settings.avatars_dir), avatar_id, target)
+        return f"{manifest.avatar_id}: written to {target}"
+
+    return _tell(work)
+
+
+def bring_in(settings: Settings, source: Path, avatar_id: str | None) -> int:
+    """Publish an exported avatar; returns the exit status."""
+
+    def work() -> str:
+        limit = 8 * (settings.upload_max_mb << 20)
+        wanted = None if avatar_id is None else _check_id(avatar_id)
+        manifest = import_avatar(AvatarLibrary(settings.avatars_dir), source, wanted, limit)
+        return f"{manifest.avatar_id}: imported"
+
+    return _tell(work)
+
+
+def _tell(work: Callable[[], str]) -> int:
+    try:
+        print(work())
+    except (CreationError, ArchiveError, ServiceError, OSError, ValueError) as error:
+        message = error.message if isinstance(error, ServiceError) else str(error)
+        print(f"musetalk-service avatar: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check_id(avatar_id: str) -> str:
+    if not re.fullmatch(AVATAR_ID_PATTERN, avatar_id) or avatar_id == DEFAULT_AVATAR:
+        raise ValueError(f"{avatar_id!r} is no user id: 1 to 64 letters, digits, hyphens or underscores, not 'default'")
+    return avatar_id
+
+
+def _find(library: AvatarLibrary, avatar_id: str) -> str:
+    ref = library.find(avatar_id)
+    if ref is None:
+        raise ValueError(f"there is no avatar {avatar_id!r} in {library.root}")
+    return ref
+
+
+def _ask_consent(by: str | None, note: str, *, required: bool) -> Consent | None:
+    """Who agreed; a person at a terminal is asked where the command line does not say."""
+    if by is None and sys.stdin.isatty():
+        by = input("Who agreed to the use of this face? (their name; empty: not said) ")
+    if not by or not by.strip():
+        if required:
+            raise ValueError("--consent-by NAME is required here (REQUIRE_CONSENT): who agreed to the use of this face")
+        return None
+    return Consent(by=by.strip(), at=datetime.now(timezone.utc), note=note)
+
+
+def _line(manifest: Manifest) -> str:
+    source = manifest.source
+    seconds = f", {source.seconds:.1f} s" if source.kind == "video" else ""
+    agreed = manifest.consent.by if manifest.consent is not None else "not said"
+    made = f"{source.kind} {source.width}x{source.height}{seconds}"
+    return f"{manifest.avatar_id:<24} {made:<24} {manifest.created:%Y-%m-%d %H:%M}  consent: {agreed}"
+
+
+def _show_progress(stage: str, percent: float) -> None:
+    if sys.stderr.isatty():
+        done = round(_BAR * percent / 100)
+        end = "\n" if percent >= 100 else ""
+        print(
+            f"\r[{'#' * done}{'.' * (_BAR - done)}] {percent:3.0f} % {stage:<12}", end=end, file=sys.stderr, flush=True
+        )

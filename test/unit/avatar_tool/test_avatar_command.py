@@ -1,0 +1,169 @@
+"""`musetalk-service avatar`: the whole way in the shell, archives of strangers included."""
+
+import io
+import json
+import os
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from musetalk_service import avatar_tool
+from musetalk_service.avatar_tool.create import CreationError, create_avatar
+from musetalk_service.cli import main
+from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.models.preparation import PreparationLimits
+from support.avatars import publish
+from support.preparation_child import COMMAND
+
+LIMITS = PreparationLimits(max_pixels=1_000_000, max_seconds=10, max_memory_mb=1024, max_cpu_s=20)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AVATARS_DIR", str(tmp_path / "avatars"))
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "avatars"
+
+
+def _create(root: Path, does: str, timeout_s: float = 60.0) -> list[float]:
+    source = root.parent / "upload"
+    source.write_text(does)
+    seen: list[float] = []
+    create_avatar(
+        AvatarLibrary(root),
+        source,
+        "alice",
+        consent=None,
+        limits=LIMITS,
+        timeout_s=timeout_s,
+        landmarker_path=None,
+        model_path=root,
+        cache_dir=root,
+        report=lambda stage, percent: seen.append(percent),
+        command=COMMAND,
+    )
+    return seen
+
+
+def test_creation_publishes_and_reports(root: Path) -> None:
+    assert _create(root, "fine") == [50]
+    assert AvatarLibrary(root).ids() == ["alice"]
+    assert os.listdir(root / ".staging") == []
+
+
+@pytest.mark.parametrize("does", ["refuse", "crash", "garbage", "silence", "wrong", "exit"])
+def test_creation_that_fails_says_why_and_leaves_nothing(root: Path, does: str) -> None:
+    with pytest.raises(CreationError, match="no face. show one" if does == "refuse" else "cannot be read"):
+        _create(root, does)
+    assert AvatarLibrary(root).ids() == [] and os.listdir(root / ".staging") == []
+
+
+def test_creation_ends_at_its_deadline(root: Path) -> None:
+    with pytest.raises(CreationError, match="longer than"):
+        _create(root, "hang", timeout_s=0.5)
+
+
+def test_create_list_show_delete(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(avatar_tool, "create_avatar", partial(create_avatar, command=COMMAND))
+    (tmp_path / "me.jpg").write_text("fine")
+    command = ["avatar", "create", "me.jpg", "--id", "alice", "--consent-by", "Alice A."]
+    assert main(command) == 0
+    assert main(["avatar", "list"]) == 0
+    assert "alice" in capsys.readouterr().out
+    assert main(["avatar", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["consent"]["by"] == "Alice A."
+    assert main(["avatar", "show", "alice"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (
+        set(facts["files"]) >= {"portrait.png", "landmarks.json", "manifest.json"} and facts["clips"]["idle_0"] == 500
+    )
+    assert main(["avatar", "delete", "alice"]) == 0
+    assert main(["avatar", "delete", "alice"]) == 1
+    assert "no avatar 'alice'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create", "none.jpg", "--id", "alice"],
+        ["create", "none.jpg", "--id", "../alice"],
+        ["create", "none.jpg", "--id", "default"],
+        ["show", "nobody"],
+        ["show", "../x"],
+        ["export", "nobody", "x.zip"],
+        ["import", "none.zip"],
+    ],
+)
+def test_what_cannot_be_done_is_one_line(root: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["avatar", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("musetalk-service avatar: ") and said.count("\n") == 1
+
+
+def test_consent_can_be_demanded(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REQUIRE_CONSENT", "true")
+    assert main(["avatar", "create", "x.jpg", "--id", "alice"]) == 1
+    assert "--consent-by" in capsys.readouterr().err
+
+
+def test_export_and_import_carry_an_avatar_over(root: Path, tmp_path: Path) -> None:
+    ref = publish(root, "alice")
+    assert main(["avatar", "export", "alice", str(tmp_path / "a.zip")]) == 0
+    assert main(["avatar", "import", str(tmp_path / "a.zip"), "--id", "bob"]) == 0
+    library = AvatarLibrary(root)
+    assert library.ids() == ["alice", "bob"]
+    other = library.find("bob")
+    assert other is not None and library.load(other).digest == library.load(ref).digest
+    assert library.manifest(other).source == library.manifest(ref).source
+    assert main(["avatar", "import", str(tmp_path / "a.zip")]) == 0
+    assert library.find("alice") != ref
+
+
+def _archive(path: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"manifest.json": b"{}"}, "manifest is wrong"),
+        ({"portrait.png": b""}, "no manifest"),
+        ({"../evil": b""}, "no file of an avatar"),
+        ({"/etc/evil": b""}, "no file of an avatar"),
+        ({"a/b": b""}, "no file of an avatar"),
+        ({".hidden": b""}, "no file of an avatar"),
+        ({"bomb": bytes(20 << 20)}, "more than an avatar may have"),
+        ({f"f{n}": b"" for n in range(101)}, "fewer than"),
+    ],
+)
+def test_archives_of_strangers(
+    root: Path, tmp_path: Path, files: dict[str, bytes], why: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("UPLOAD_MAX_MB", "1")
+    _archive(tmp_path / "x.zip", files)
+    assert main(["avatar", "import", str(tmp_path / "x.zip")]) == 1
+    assert why in capsys.readouterr().err
+    assert AvatarLibrary(root).ids() == [] and os.listdir(root / ".staging") == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_truncated_archives_are_refused(root: Path, tmp_path: Path) -> None:
+    publish(root, "alice")
+    main(["avatar", "export", "alice", str(tmp_path / "a.zip")])
+    whole = (tmp_path / "a.zip").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert archive.testzip() is None
+    for size in range(0, len(whole), max(1, len(whole) // 25)):
+        (tmp_path / "b.zip").write_bytes(whole[:size])
+        assert main(["avatar", "import", str(tmp_path / "b.zip"), "--id", "bob"]) == 1
+    assert AvatarLibrary(root).ids() == ["alice"]
