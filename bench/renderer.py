@@ -1,8 +1,9 @@
-"""What a rendered frame costs: milliseconds per stage, median of the thread's CPU time.
+"""What a frame costs: milliseconds per stage, median of the thread's CPU time.
 
     python bench/renderer.py [--portrait picture.png --landmarks points.json] [--frames 300]
 
-Without arguments the default avatar is measured. OpenCV and BLAS use one thread, as in service.
+Without arguments the default avatar is measured. OpenCV and BLAS use one thread, as in service. The last lines encode
+the pictures of "all, speaking" with x264 as the service does, and convert them from BGR, which the service need not do.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,9 +22,13 @@ import cv2
 import numpy as np
 
 import musetalk_service
+from musetalk_service.config import default_settings
 from musetalk_service.engines.face.motion import make_clip
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
+from musetalk_service.models.media import BASE_SIZE, GOP_FRAMES, make_renditions
+from musetalk_service.utils.i420 import from_bgr, size_of, to_bgr
+from musetalk_service.utils.video_codec import H264Encoder
 
 DEFAULT = Path(musetalk_service.__file__).parent / "assets" / "default_avatar"
 VOWELS = (
@@ -66,7 +72,7 @@ def main() -> None:
     lids = Pose(blink=0.7)
     gaze = Pose(gaze_x=0.2, gaze_y=-0.1)
     head = Pose(yaw=2.0, pitch=1.0, roll=0.5, breath=0.7)
-    stages: dict[str, Callable[[int], object]] = {
+    stages: dict[str, Callable[[int], Any]] = {
         "neutral (copy)": lambda i: face.render(NEUTRAL, REST),
         "mouth": lambda i: face.render(NEUTRAL, VOWELS[i % len(VOWELS)]),
         "  closed, smiling": lambda i: face.render(Pose(smile=0.1), REST),
@@ -76,6 +82,13 @@ def main() -> None:
         "all, speaking": lambda i: face.render(poses[i % len(poses)], VOWELS[i // 4 % len(VOWELS)]),
     }
     print(f"{'stage':<24}{'median':>8}{'p95':>8} ms")
+    speaking = [stages["all, speaking"](i) for i in range(100)]
+    settings = default_settings()
+    encoder = H264Encoder("bench", make_renditions(settings.video_crf, settings.video_max_kbps)[0])
+    if size_of(speaking[0]) == BASE_SIZE:
+        stages["x264"] = lambda i: encoder.encode(speaking[i % 100], force_idr=i % GOP_FRAMES == 0)
+    shown = [to_bgr(frame) for frame in speaking[:10]]
+    stages["(BGR to I420)"] = lambda i: from_bgr(shown[i % 10])
     for name, work in stages.items():
         work(0)
         middle, high = measure(arguments.frames, work)
