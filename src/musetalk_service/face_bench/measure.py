@@ -24,6 +24,8 @@ _INNER_PAIRS: Final = ((13, 14), (82, 87), (312, 317))
 _SHUT: Final = 0.9
 """Press from which p, b, m have full contact."""
 _REPEATS: Final = 5
+_STILL_MOUTH: Final = 0.01
+"""Standard deviation of the opening, in inter-ocular distances, of a mouth that does not speak."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Measures:
     closed_gap: float
     """Largest gap between the lips at p, b, m, in mouth widths at rest."""
     old_mouth_r: float | None
-    """Partial correlation of what is found with the base video's own mouth, given the command."""
+    """Partial correlation of what is found with the base video's own mouth, given the command; None for a portrait,
+    and for a video whose mouth hardly moves: there it is that of the noise."""
+    is_video: bool
     above_nose: int
     """Largest difference of a byte of luma above the nose's root that any mouth makes while the head is at rest."""
     jitter: int
@@ -89,7 +93,8 @@ def run(subject: Subject, track: Track, landmarker: FaceLandmarker, progress: Pr
     rest_width = _rest_width(subject, landmarker)
     old = None
     if subject.old_mouth is not None:
-        old = partial(aperture, subject.old_mouth[np.arange(len(track)) % len(subject.old_mouth)][known], told[known])
+        before = subject.old_mouth[np.arange(len(track)) % len(subject.old_mouth)][known]
+        old = partial(aperture, before, told[known]) if before.std() > _STILL_MOUTH else None
     stages = {"draw": _ms(still), "draw, head moving": _ms(moving), "encode": _encode(pictures[track.sentence.start :])}
     measures = Measures(
         name=subject.name,
@@ -100,6 +105,7 @@ def run(subject: Subject, track: Track, landmarker: FaceLandmarker, progress: Pr
         width_r=correlation(told_width[known], width),
         closed_gap=float((aperture[contact] / rest_width).max()),
         old_mouth_r=old,
+        is_video=subject.old_mouth is not None,
         above_nose=_above_nose(subject, track),
         jitter=_jitter(subject, track),
         stages=stages,

@@ -1,5 +1,6 @@
-"""What is measured: a face made from a photo, or the default one."""
+"""What is measured: a face made from a photo or a video, or the default one."""
 
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.face.renderer import FaceRenderer
+from musetalk_service.engines.face.video_face import VideoFace
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
+from musetalk_service.preparation.base_video import prepare_video
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
-from musetalk_service.preparation.picture_file import read_picture
+from musetalk_service.preparation.picture_file import is_picture, read_picture
+from musetalk_service.preparation.video_file import VideoLimits
 
 Picture = NDArray[np.uint8]
 
@@ -69,6 +73,24 @@ class PortraitSubject:
         return self.renderer.render(pose, mouth)
 
 
+class VideoSubject:
+    """A base video, played forwards and backwards, whose head moves by itself."""
+
+    def __init__(self, name: str, face: VideoFace, aperture: NDArray[np.float64], nose_level: int, prepare_s: float):
+        self.name, self.nose_level, self.prepare_s = name, nose_level, prepare_s
+        self._face = face
+        self._order = [*range(len(face)), *range(len(face) - 2, 0, -1)]
+        self.old_mouth = aperture[self._order]
+
+    def base(self, frame: int) -> Picture:
+        """A frame with its mouth shut."""
+        return self.draw(frame, NEUTRAL, REST)
+
+    def draw(self, frame: int, pose: Pose, mouth: Mouth) -> Picture:
+        """A frame with a mouth; the pose is the video's."""
+        return self._face.draw(self._order[frame % len(self._order)], mouth)
+
+
 def load_subject(source: str, landmarker: FaceLandmarker) -> Subject:
     """A face from a file, or the default one by its name.
 
@@ -82,6 +104,8 @@ def load_subject(source: str, landmarker: FaceLandmarker) -> Subject:
         return _portrait(DEFAULT, avatar.portrait, avatar.landmarks, started)
     path = Path(source)
     limits = PhotoLimits()
+    if not is_picture(path):
+        return _video(path, landmarker, limits, started)
     photo = read_picture(path, max_pixels=limits.max_pixels)
     portrait = make_portrait(photo, landmarker, limits)
     return _portrait(path.name, portrait.picture, portrait.landmarks, started)
@@ -90,3 +114,16 @@ def load_subject(source: str, landmarker: FaceLandmarker) -> Subject:
 def _portrait(name: str, picture: Picture, landmarks: NDArray[np.float32], started: float) -> Subject:
     renderer = FaceRenderer(picture, landmarks)
     return PortraitSubject(name, renderer, int(landmarks[168, 1]), time.perf_counter() - started)
+
+
+def _video(path: Path, landmarker: FaceLandmarker, limits: PhotoLimits, started: float) -> Subject:
+    with tempfile.TemporaryDirectory() as folder:
+        frames = Path(folder) / "frames.npy"
+        made = prepare_video(
+            path, frames, landmarker, lambda stage, percent: None, photo_limits=limits, video_limits=VideoLimits()
+        )
+        mapped = np.load(frames, mmap_mode="r", allow_pickle=False)  # the file lives as long as its mapping
+        face = VideoFace(FaceRenderer(made.portrait, made.landmarks), mapped, made.transforms)
+    seconds = time.perf_counter() - started
+    noses = made.transforms @ np.append(made.landmarks[168, :2], 1.0).astype(np.float32)
+    return VideoSubject(path.name, face, made.aperture.astype(np.float64), int(noses[:, 1].min()), seconds)

@@ -65,7 +65,9 @@ class Framing:
         return warp(picture, self.matrix, self.size, self.size)
 
 
-def frame_face(landmarks: NDArray[np.float32], width: int, height: int, size: int, *, angle: float) -> Framing:
+def frame_face(
+    landmarks: NDArray[np.float32], width: int, height: int, size: int, *, angle: float, share: float = FACE_SHARE
+) -> Framing:
     """The square around a face that shows it upright.
 
     The face is about half as high as the frame; where the picture ends too near, it is shown up to a fifth larger.
@@ -76,6 +78,7 @@ def frame_face(landmarks: NDArray[np.float32], width: int, height: int, size: in
         height: of the picture.
         size: side of the frame in pixels.
         angle: clockwise lean of the face in degrees, which is undone.
+        share: height of the face in the frame.
     """
     radians = np.radians(angle)
     turn = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
@@ -84,17 +87,17 @@ def frame_face(landmarks: NDArray[np.float32], width: int, height: int, size: in
     centre = (points[234, 0] + points[454, 0] + points[10, 0] + points[152, 0]) / 4
     chin = points[152, 1]
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64) @ turn.T
-    shares = np.linspace(FACE_SHARE, _TIGHTEST, 6)
+    shares = np.linspace(share, share * _TIGHTEST / FACE_SHARE, 6)
 
-    def missing(share: float) -> float:
-        side = face_height / share
+    def missing(candidate: float) -> float:
+        side = face_height / candidate
         left, top = centre - side / 2, chin - CHIN_LEVEL * side
         (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
         return float((max(x0 - left, 0) + max(left + side - x1, 0) + max(y0 - top, 0) + max(top + side - y1, 0)) / side)
 
-    gaps = [missing(share) for share in shares]
-    enough = next((share for share, gap in zip(shares, gaps, strict=True) if gap < 0.005), None)
-    share = enough if enough is not None else float(shares[int(np.argmin(gaps))])
+    gaps = [missing(candidate) for candidate in shares]
+    enough = next((i for i, gap in enumerate(gaps) if gap < 0.005), int(np.argmin(gaps)))
+    share = float(shares[enough])
     scale = size * share / face_height
     linear = scale * turn
     shift = np.array([size / 2 - scale * centre, CHIN_LEVEL * size - scale * chin])

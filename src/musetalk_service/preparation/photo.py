@@ -46,8 +46,8 @@ _LOOKS: Final = ((1.0, 0.0), (0.93, 0.0), (1.07, 0.0), (1.0, 4.0), (1.0, -4.0), 
 """Scales and angles under which the portrait is looked at: their mean is a better landmark than any of them."""
 _LIPS: Final = sorted({*UPPER_OUTER, *LOWER_OUTER, *UPPER_INNER, *LOWER_INNER})
 _UNSURE: Final = 0.0085
-"""Spread of lip landmarks between looks, in eye distances, from which the mouth may be hidden: seen lips have 0.0036
-to 0.0072, those behind a mask, a hand or a microphone 0.0095 to 0.025."""
+"""Standard deviation of lip landmarks between looks, in eye distances, from which the mouth may be hidden: that of
+seen lips is 0.0036 to 0.0072, that of lips behind a mask, a hand or a microphone 0.0095 to 0.025."""
 _MORE_UNSURE: Final = 1.3
 """A hidden mouth's landmarks also spread this much more than the whole face's, which noise and blur do not cause."""
 
@@ -91,8 +91,7 @@ def make_portrait(photo: Picture, landmarker: FaceLandmarker, limits: PhotoLimit
         face.landmarks, photo.shape[1], photo.shape[0], PORTRAIT_SIZE, angle=eye_line_angle(face.landmarks)
     )
     picture = framing.cut(photo)
-    landmarks, spread = _look_closely(picture, landmarker)
-    check_mouth(spread)
+    landmarks = look_closely(picture, landmarker)
     large = None
     if PORTRAIT_SIZE / scale_of(framing.matrix) >= _LARGE_FROM * LARGE_SIZE:
         large = _enlarge(framing).cut(photo)
@@ -119,22 +118,15 @@ def choose_face(faces: list[FoundFace], width: int, height: int, limits: PhotoLi
     return face
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """How much landmarks differ between looks at the same picture, in eye distances."""
+def look_closely(picture: Picture, landmarker: FaceLandmarker) -> NDArray[np.float32]:
+    """Exact landmarks of a square picture: the median of several looks at it.
 
-    lips: float
-    face: float
+    Returns:
+        (478, 3) pixels.
 
-
-def check_mouth(spread: "_Spread") -> None:
-    """Refuse a mouth that MediaPipe only guesses at."""
-    if spread.lips > _UNSURE and spread.lips > _MORE_UNSURE * spread.face:
-        raise MouthHiddenError("the mouth cannot be seen well")
-
-
-def _look_closely(picture: Picture, landmarker: FaceLandmarker) -> tuple[NDArray[np.float32], _Spread]:
-    """Mean landmarks of several looks at a square picture, and how far the looks differ."""
+    Raises:
+        NoFaceError, TurnedAwayError, MouthHiddenError: nothing that can be made to speak.
+    """
     size = picture.shape[0]
     finds: list[NDArray[np.float32]] = []
     poses = []
@@ -154,9 +146,12 @@ def _look_closely(picture: Picture, landmarker: FaceLandmarker) -> tuple[NDArray
         raise TurnedAwayError(f"the face looks {'down' if pitch > 0 else 'up'} by {abs(pitch):.0f} degrees")
     looks = np.array(finds)
     landmarks = np.median(looks, axis=0).astype(np.float32)
-    deviation = np.sqrt(looks[:, :, :2].var(axis=0).sum(axis=-1))
-    deviation /= float(np.hypot(*(landmarks[468, :2] - landmarks[473, :2])))
-    return landmarks, _Spread(float(deviation[_LIPS].mean()), float(deviation[:468].mean()))
+    spread = np.sqrt(looks[:, :, :2].var(axis=0).sum(axis=-1))
+    spread /= float(np.hypot(*(landmarks[468, :2] - landmarks[473, :2])))
+    lips, face = float(spread[_LIPS].mean()), float(spread[:468].mean())
+    if lips > _UNSURE and lips > _MORE_UNSURE * face:
+        raise MouthHiddenError("the mouth cannot be seen well")
+    return landmarks
 
 
 def _enlarge(framing: Framing) -> Framing:

@@ -6,7 +6,7 @@ something is painted are there BGR pixels, for as long as they are painted on.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -35,6 +35,16 @@ class WarpMaps(NamedTuple):
         """The maps of a rectangle inside this one."""
         pixels = box.within(self.box).pixels
         return WarpMaps(box, self.x[pixels], self.y[pixels])
+
+
+class Canvas(Protocol):
+    """A picture that can be painted on."""
+
+    size: FrameSize
+
+    def bgr(self, box: Box) -> Picture:
+        """The pixels of a rectangle inside the picture, (h, w, 3) BGR; what is painted on them will be seen."""
+        ...
 
 
 class Texture:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
-from musetalk_service.engines.face.frame import Frame
+from musetalk_service.engines.face.frame import Canvas as Paintable
 from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import CURVE_POINTS, LipShape
@@ -70,7 +70,7 @@ class InnerMouth:
         self._slant = _light_slant(portrait, face)
         self._grain = _grain(look.grain, look.blur, width) if look.grain > _LEAST_GRAIN else None
 
-    def paint(self, frame: Frame, shape: LipShape, mouth: Mouth) -> None:
+    def paint(self, frame: Paintable, shape: LipShape, mouth: Mouth) -> None:
         """Draw the opening into a picture whose lips are already in place.
 
         Args:

@@ -7,7 +7,7 @@ one to the other along the seam. Flows are blended there, never colours, so noth
 
 import math
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import cv2
 import numpy as np
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
 from musetalk_service.engines.face.frame import WarpMaps
-from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
 from musetalk_service.engines.face.landmarks import (
     CHEEKS,
@@ -51,7 +50,19 @@ _STILL: Final = 1.0 / 64.0
 """Flows up to this many pixels are none: `cv2.remap` rounds to 1/32."""
 
 
-def carry(shape: LipShape, shift: HeadShift) -> LipShape:
+class Shift(Protocol):
+    """How a head has moved, whether by a pose or in a video."""
+
+    def at(self, x: Flow, y: Flow) -> Flow:
+        """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""
+        ...
+
+    def move(self, points: FloatArray) -> FloatArray:
+        """Where points of the still picture go, (n, 2) pixels."""
+        ...
+
+
+def carry(shape: LipShape, shift: Shift) -> LipShape:
     """The lips where the head takes them."""
     count = len(shape.upper)
     moved = shift.move(np.vstack([shape.upper, shape.lower, [shape.centre]]))
@@ -140,7 +151,7 @@ class MouthWarp:
         skin += self._lip_basis @ shape.lips.astype(np.float32)
         return cast(Flow, skin.reshape(2, self._lattice.rows, self._lattice.cols, 2))
 
-    def maps(self, shape: LipShape, shift: HeadShift | None = None) -> WarpMaps | None:
+    def maps(self, shape: LipShape, shift: Shift | None = None) -> WarpMaps | None:
         """Where each pixel that the mouth moves comes from; None when nothing moves.
 
         Args:

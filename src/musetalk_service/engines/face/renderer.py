@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.eyes import Eyes
 from musetalk_service.engines.face.folds import Folds
-from musetalk_service.engines.face.frame import Frame, Texture
+from musetalk_service.engines.face.frame import Frame, Texture, WarpMaps
 from musetalk_service.engines.face.head import Head
 from musetalk_service.engines.face.inner_mouth import InnerMouth
 from musetalk_service.engines.face.landmarks import Face
-from musetalk_service.engines.face.mouth_shape import MouthShaper
-from musetalk_service.engines.face.mouth_warp import MouthWarp, carry
+from musetalk_service.engines.face.mouth_shape import LipShape, MouthShaper
+from musetalk_service.engines.face.mouth_warp import MouthWarp, Shift, carry
 from musetalk_service.models.face import REST, Mouth, Pose
 from musetalk_service.models.media import LEAST_SIDE, FrameSize
 
@@ -69,8 +69,10 @@ class FaceRenderer:
         self._texture = Texture(closed.texture)
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
-        self._folds = Folds(face, closed, self._shaper)
-        self._inner = InnerMouth(portrait, face, closed, self._shaper.centre)
+        self.folds = Folds(face, closed, self._shaper)
+        """Shades the cheeks when lips are spread."""
+        self.inner = InnerMouth(portrait, face, closed, self._shaper.centre)
+        """Paints what is seen between the lips."""
         self._eyes = Eyes(self._texture.portrait, face)
         self._head = Head(face)
         self._always_warped = closed.is_open
@@ -96,14 +98,19 @@ class FaceRenderer:
             maps = self._warp.maps(shape, shift)
         frame = Frame(self._texture, shift.maps if shift is not None else None, self._head.areas, maps)
         if shape is not None:
-            self._inner.paint(frame, shape, mouth)
+            self.inner.paint(frame, shape, mouth)
         # The upper lid follows the eye down.
         closure = pose.blink + 0.4 * max(pose.gaze_y, 0.0) * (1.0 - pose.blink)
         self._eyes.draw(frame, pose.gaze_x, pose.gaze_y, closure, shift)
         picture = frame.finish()
         if shape is not None:
-            self._folds.shade(picture[: self._texture.size.height], shape, pose.smile, mouth)
+            self.folds.shade(picture[: self._texture.size.height], shape, pose.smile, mouth)
         return picture
+
+    def speak(self, mouth: Mouth, shift: Shift) -> tuple[LipShape, WarpMaps | None]:
+        """The lips of a mouth on a head that has moved, and where the pixels around it come from."""
+        shape = carry(self._shaper.shape(mouth, 0.0, self._gain), shift)
+        return shape, self._warp.maps(shape, shift)
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""

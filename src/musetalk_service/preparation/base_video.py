@@ -1,0 +1,135 @@
+"""A video becomes an avatar: a portrait from its best frame, and all its frames with the mouth shut."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musetalk_service.engines.face.closed_mouth import close_mouth
+from musetalk_service.engines.face.landmarks import Face
+from musetalk_service.engines.face.renderer import FaceRenderer
+from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.preparation.errors import NotMediaError
+from musetalk_service.preparation.face_path import follow_face
+from musetalk_service.preparation.geometry import Picture, apply
+from musetalk_service.preparation.landmarker import FaceLandmarker
+from musetalk_service.preparation.mouth_closer import MouthCloser
+from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, look_closely
+from musetalk_service.preparation.video_file import VideoLimits, probe_video, read_frames
+from musetalk_service.utils.i420 import from_bgr, to_bgr
+
+Report = Callable[[str, float], None]
+
+_INNER_PAIRS: Final = ((13, 14), (82, 87), (312, 317))
+_LIDS: Final = ((159, 145), (386, 374))
+_OPEN_EYES: Final = 0.85
+"""Of the usual opening of the eyes: the best frame shows no blink."""
+_USUAL_FPS: Final = 25
+
+
+@dataclass(frozen=True)
+class BaseVideo:
+    """What was made of a video, besides the file of frames."""
+
+    portrait: Picture
+    """(512, 512, 3) BGR with shut lips."""
+    landmarks: NDArray[np.float32]
+    """(478, 3) pixels of the portrait."""
+    transforms: NDArray[np.float32]
+    """(n, 2, 3) from the portrait's pixels to those of each frame."""
+    aperture: NDArray[np.float32]
+    """(n,) how far the mouth was open in the video, in distances of the eyes' outer corners."""
+    best: int
+    """The frame that the portrait was made of."""
+
+
+def prepare_video(
+    source: Path,
+    frames: Path,
+    landmarker: FaceLandmarker,
+    report: Report,
+    *,
+    photo_limits: PhotoLimits,
+    video_limits: VideoLimits,
+) -> BaseVideo:
+    """Read a video three times: for the face's path, for the best frame, and to shut the mouth of every frame.
+
+    Args:
+        source: the video.
+        frames: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
+        landmarker: finds the face.
+        report: is told the stage and the per cent.
+        photo_limits: for the face.
+        video_limits: for the file.
+
+    Raises:
+        PreparationError: one of its kinds, for a video from which no avatar can be made.
+    """
+    expected = max(1.0, probe_video(source, video_limits).seconds * _USUAL_FPS)
+
+    def following(done: int) -> None:
+        if done % 10 == 0:
+            report("face", min(50.0, 50.0 * done / expected))
+
+    path = follow_face(read_frames(source, video_limits), landmarker, photo_limits, following)
+    framing = path.frame()
+    points = np.array([apply(framing.matrix, found) for found in path.points])
+    aperture = _aperture(points)
+    best = best_frame(points, aperture)
+    report("portrait", 51.0)
+    chosen = next(islice(read_frames(source, video_limits), best, None), None)
+    if chosen is None:
+        raise NotMediaError("the video cannot be read twice alike")
+    picture = framing.cut(chosen)
+    opened = look_closely(picture, landmarker)
+    portrait, landmarks = _shut(picture, opened)
+    closer = MouthCloser(portrait, *(p[:, :2].astype(np.float64) for p in (landmarks, opened, points[best])))
+    count = len(points)
+    shape = (count, PORTRAIT_SIZE * 3 // 2, PORTRAIT_SIZE)
+    written = np.lib.format.open_memmap(frames, mode="w+", dtype=np.uint8, shape=shape)
+    transforms = np.empty((count, 2, 3), np.float32)
+    done = 0
+    for frame, found in zip(read_frames(source, video_limits), points, strict=False):
+        where = found[:, :2].astype(np.float64)
+        matrix = closer.transform(where)
+        transforms[done] = matrix
+        written[done] = from_bgr(closer.close(framing.cut(frame), where, matrix))
+        done += 1
+        if done % 10 == 0:
+            report("frames", 55.0 + 43.0 * done / count)
+    written.flush()
+    if done != count:
+        raise NotMediaError("the video cannot be read twice alike")
+    return BaseVideo(portrait, landmarks, transforms, aperture.astype(np.float32), best)
+
+
+def best_frame(points: NDArray[np.float32], aperture: NDArray[np.float64]) -> int:
+    """Index of the frame with the mouth the least open, the eyes open, and the head where it usually is."""
+    eyes = _spans(points, 33, 263)
+    lids = np.mean([_spans(points, a, b) for a, b in _LIDS], axis=0) / eyes
+    blink = lids < _OPEN_EYES * np.median(lids)
+    usual = np.median(points, axis=0)
+    steady = [4, 168, 234, 454, 10]
+    off = np.abs(points[:, steady, :2] - usual[steady, :2]).mean(axis=(1, 2)) / eyes
+    return int(np.argmin(np.maximum(aperture, 0.008) * 4.0 + off + 10.0 * blink))
+
+
+def _shut(picture: Picture, landmarks: NDArray[np.float32]) -> tuple[Picture, NDArray[np.float32]]:
+    """A frame as a portrait with shut lips, and landmarks that fit it."""
+    closed = close_mouth(picture, Face.measure(landmarks))
+    if not closed.is_open:
+        return picture, landmarks
+    shut = to_bgr(FaceRenderer(picture, landmarks).render(NEUTRAL, REST))
+    return shut, np.column_stack([closed.rest, landmarks[:, 2]]).astype(np.float32)
+
+
+def _spans(points: NDArray[np.float32], a: int, b: int) -> NDArray[np.float64]:
+    return np.asarray(np.hypot(*(points[:, a, :2] - points[:, b, :2]).T), np.float64)
+
+
+def _aperture(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.mean([_spans(points, a, b) for a, b in _INNER_PAIRS], axis=0) / _spans(points, 33, 263))
