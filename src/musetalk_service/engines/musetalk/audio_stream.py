@@ -1,0 +1,166 @@
+"""One session's speech for MuseTalk: pushed in any pieces, heard through a rolling 30 s window.
+
+What a frame hears depends on the audio up to its own look-ahead only, never on how much more has come already or in
+which pieces, so a stream can be repeated exactly. The window begins where the audio begins until it is full;
+from then on it ends where the frame's look-ahead ends.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musetalk_service.engines.base import Pcm
+from musetalk_service.engines.musetalk.features import (
+    LOOK_AHEAD_SAMPLES,
+    take_window,
+    whisper_mel,
+)
+from musetalk_service.engines.musetalk.weights import Version
+from musetalk_service.engines.musetalk.whisper import POSITION_SAMPLES, SAMPLE_RATE, WhisperEncoder
+
+FRAME_SAMPLES: Final = 640
+_SILENCE_BEFORE: Final = 1_280
+"""Sound in this long before a frame still moves its mouth."""
+_BLOCK: Final = 160
+_FULL_SCALE: Final = 32_768.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How streams hear."""
+
+    version: Version = "1.5"
+    window_s: float = 30.0
+    """Length of the window; Whisper was trained on 30 s, shorter is cheaper and untried."""
+    hop_frames: int = 1
+    """Frames that share one pass of Whisper; each more than one waits for 40 ms more of audio."""
+    silence_dbfs: float = -60.0
+    """A frame in which no 10 ms are louder needs no mouth."""
+
+    @property
+    def look_ahead_samples(self) -> int:
+        """Audio after a frame's start that the first frame of a hop needs."""
+        return LOOK_AHEAD_SAMPLES + (self.hop_frames - 1) * FRAME_SAMPLES
+
+    @property
+    def window_samples(self) -> int:
+        """A whole number of positions."""
+        return int(self.window_s * SAMPLE_RATE) // POSITION_SAMPLES * POSITION_SAMPLES
+
+
+class Window(NamedTuple):
+    """What Whisper is given for one hop."""
+
+    wave: NDArray[np.float32]
+    """(window_samples,) with zeros behind the sound."""
+    heard: int
+    """Samples of sound."""
+    centre: int
+    """Position of the hop's first frame."""
+
+
+class AudioStream:
+    """The audio of one session. Not thread-safe."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+        kept = listening.window_samples + SAMPLE_RATE
+        self._buffer = np.zeros(2 * kept, np.int16)
+        self._kept = kept
+        self._held = 0
+        self._begin = 0
+        """Position of the first sample since the last gap."""
+        self._end = 0
+        self._hop_start: int | None = None
+        self._hop_rows: Tensor | None = None
+
+    @property
+    def pushed(self) -> int:
+        """Position after the last sample."""
+        return self._end
+
+    def push(self, pcm: Pcm, position: int) -> None:
+        """More audio; ``position`` is that of its first sample. A gap forgets what was before it."""
+        if position != self._end or self._begin == self._end:
+            self._begin = self._end = position
+            self._held = 0
+            self._hop_start = None
+        for piece in np.split(pcm, range(self._kept, len(pcm), self._kept)):
+            if self._held + len(piece) > len(self._buffer):
+                self._buffer[: self._kept] = self._buffer[self._held - self._kept : self._held]
+                self._held = self._kept
+            self._buffer[self._held : self._held + len(piece)] = piece
+            self._held += len(piece)
+            self._end += len(piece)
+
+    def is_silent(self, position: int) -> bool:
+        """Whether a frame's surroundings, look-ahead included, are without any sound."""
+        sound = self._between(position - _SILENCE_BEFORE, position + LOOK_AHEAD_SAMPLES)
+        blocks = np.zeros((-(-len(sound) // _BLOCK) + 1) * _BLOCK)
+        blocks[: len(sound)] = sound / _FULL_SCALE
+        loudest = np.square(blocks).reshape(-1, _BLOCK).mean(axis=1).max()
+        return bool(loudest < 10.0 ** (self._listening.silence_dbfs / 10.0))
+
+    def window(self, position: int) -> Window | None:
+        """What is to be encoded before a frame can be heard; None when its hop has been."""
+        start = self._hop_of(position)
+        if start == self._hop_start:
+            return None
+        length = self._listening.window_samples
+        end = start + self._listening.look_ahead_samples
+        # A whole number of positions before the frame, so that one position begins where the frame does.
+        before = min(-(-(start - self._begin) // POSITION_SAMPLES), (length - (end - start)) // POSITION_SAMPLES)
+        left = start - before * POSITION_SAMPLES
+        sound = self._between(left, end)
+        offset = max(self._begin - left, 0)
+        wave = np.zeros(length, np.float32)
+        wave[offset : offset + len(sound)] = sound
+        wave /= np.float32(_FULL_SCALE)
+        return Window(wave, offset + len(sound), before)
+
+    def keep(self, position: int, rows: Tensor) -> None:
+        """The positions of a frame's hop, as :func:`encode` cut them."""
+        self._hop_start, self._hop_rows = self._hop_of(position), rows
+
+    def frame(self, position: int) -> Tensor:
+        """(50, width) of a frame whose hop has been encoded."""
+        assert self._hop_rows is not None and self._hop_start is not None
+        return self._hop_rows[(position - self._hop_start) // FRAME_SAMPLES]
+
+    def _hop_of(self, position: int) -> int:
+        frames = (position - self._begin) // FRAME_SAMPLES
+        return position - frames % self._listening.hop_frames * FRAME_SAMPLES
+
+    def _between(self, left: int, right: int) -> Pcm:
+        """What is there of a range."""
+        first = self._end - self._held
+        return self._buffer[max(left - first, 0) : max(right - first, 0)][: max(self._end - max(left, first), 0)]
+
+
+def encode(encoder: WhisperEncoder, windows: list[Window], listening: Listening, device: torch.device) -> list[Tensor]:
+    """Whisper's view of windows, all in one pass.
+
+    Returns:
+        One (hop_frames, 50, width) per window, on the device, in the encoder's own type.
+    """
+    dtype = encoder.conv1.weight.dtype
+    waves = torch.from_numpy(np.stack([window.wave for window in windows]))
+    heard = torch.tensor([window.heard for window in windows])
+    if device.type == "cuda":
+        waves, heard = waves.pin_memory(), heard.pin_memory()
+    mel = whisper_mel(waves.to(device, non_blocking=True), listening.version, heard.to(device, non_blocking=True))
+    states = encoder(mel.to(dtype), normalise_last=listening.version == "1.5")
+    step = FRAME_SAMPLES // POSITION_SAMPLES
+    return [
+        torch.stack(
+            [
+                take_window(rows, window.centre + step * frame, window.heard // POSITION_SAMPLES, listening.version)
+                for frame in range(listening.hop_frames)
+            ]
+        )
+        for rows, window in zip(states, windows, strict=True)
+    ]
