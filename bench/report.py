@@ -59,6 +59,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         parts.append(_forms(results["forms"]))
     if "bargein" in results:
         parts.append(_bargein(results["bargein"]))
+    if "preparation" in results:
+        parts.append(_preparation(results["preparation"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -171,6 +173,13 @@ def _bargein(bargein: Mapping[str, float]) -> str:
     heads.append(f"beyond {TARGET_FRAMES} frames or {TARGET_MS} ms")
     numbers = [f"{bargein[f'{name}_{q}']:.0f}" for name in ("frames", "last_ms") for q in ("p50", "p95", "max")]
     return "### Barge-in\n\n" + _table(heads, [[bargein["interrupts"], *numbers, bargein["beyond_target"]]])
+
+
+def _preparation(rows: Iterable[Mapping[str, Any]]) -> str:
+    heads = ["upload", "upload to first frame s", "memory of the reading process MB"]
+    return "### Avatars\n\n" + _table(
+        heads, [[row["upload"], f"{row['first_frame_s']:.1f}", f"{row['peak_mb']:.0f}"] for row in rows]
+    )
 
 
 # --- helpers ---

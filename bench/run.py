@@ -94,6 +94,11 @@ def _child(script: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def measure_preparation(_: Path, __: argparse.Namespace) -> Any:
+    """Avatars of a photo and of two clips; their server has a cache of its own."""
+    return _child("preparation.py", "--videos")
+
+
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
     "startup": measure_startup,
     "stages": measure_stages,
@@ -102,8 +107,9 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
     "scale": measure_scale,
     "forms": measure_forms,
     "bargein": measure_bargein,
+    "preparation": measure_preparation,
 }
-ON_REQUEST = ("scale", "forms", "bargein")
+ON_REQUEST = ("scale", "forms", "bargein", "preparation")
 """Parts that only --only runs."""
 
 
