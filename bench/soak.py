@@ -16,6 +16,7 @@ from soak_abrupt import abrupt
 from soak_fuzz import fuzz
 from soak_slow import flood, silent, slow
 from soak_state import Finding, SoakServer
+from soak_uploads import UPLOADERS, uploads
 from soak_voices import voices
 from soak_warm import warm_up
 
@@ -60,6 +61,12 @@ def _flood(server: SoakServer, _: argparse.Namespace) -> Finding:
     return flood(server)
 
 
+def _uploads(server: SoakServer, arguments: argparse.Namespace) -> Finding:
+    return uploads(
+        server, arguments.seed, arguments.uploads, [arguments.avatars / ".staging", arguments.cache / "uploads"]
+    )
+
+
 PARTS: dict[str, Callable[[SoakServer, argparse.Namespace], Finding]] = {
     "fuzz": _fuzz,
     "abrupt": _abrupt,
@@ -67,6 +74,7 @@ PARTS: dict[str, Callable[[SoakServer, argparse.Namespace], Finding]] = {
     "slow": _slow,
     "silent": _silent,
     "flood": _flood,
+    "uploads": _uploads,
 }
 
 
@@ -84,6 +92,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=100_000, help="of the fuzzer")
     parser.add_argument("--connections", type=int, default=2_000, help="half of which end abruptly")
     parser.add_argument("--sessions", type=int, default=50, help="with voices of their own")
+    parser.add_argument("--uploads", type=int, default=300, help="damaged pictures and videos")
     parser.add_argument("--seconds", type=float, default=20.0, help="that the slow client is watched")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tolerance", type=float, default=0.02, help="growth of memory that is not a leak")
@@ -91,9 +100,12 @@ def main() -> None:
     arguments = parser.parse_args()
     failed = False
     with tempfile.TemporaryDirectory(prefix="soak-cache-") as empty:
+        arguments.cache = arguments.cache or Path(empty)
+        arguments.avatars = Path(empty) / "avatars"
         for name in arguments.only:
             settings = SETTINGS | (SHORT_PINGS if name == "silent" else _LONG_PINGS)
-            with SoakServer(arguments.cache or Path(empty), settings) as server:
+            settings |= {"avatars_dir": arguments.avatars, "preparation_jobs": UPLOADERS}
+            with SoakServer(arguments.cache, settings) as server:
                 server.wait_until_quiet()
                 if name in ("fuzz", "abrupt"):
                     asyncio.run(warm_up(server.port))

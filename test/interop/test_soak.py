@@ -45,6 +45,23 @@ def test_bad_ends(server: Any) -> None:
     assert not abrupt(server, seed=7, count=20, tolerance=TOLERANCE).problems
 
 
+def test_damaged_uploads(
+    landmarker_model: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    from soak_state import SoakServer
+    from soak_uploads import UPLOADERS, uploads
+
+    avatars = tmp_path / "avatars"
+    settings = {"workers": 1, "avatars_dir": avatars, "preparation_jobs": UPLOADERS}
+    for name, value in settings.items():
+        monkeypatch.setenv(name.upper(), str(value))
+    with SoakServer(cache_dir, {}) as server:
+        server.wait_until_ready()
+        finding = uploads(server, seed=7, count=30, folders=[avatars / ".staging", cache_dir / "uploads"])
+        assert not finding.problems and not server.errors
+
+
 def test_a_silent_peer_is_found(server: Any) -> None:
     import soak
     from soak_slow import silent

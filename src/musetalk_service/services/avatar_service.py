@@ -143,6 +143,7 @@ class AvatarService:
     async def published(self, avatar_id: str) -> ReadyAvatar:
         """A new version of an avatar is there: make it ready, and clear away versions that nobody shows any more."""
         ready = await self.obtain(avatar_id)
+        self._forget(avatar_id, but=ready.ref)
         await self.prune()
         return ready
 
@@ -160,8 +161,7 @@ class AvatarService:
     async def remove(self, avatar_id: str) -> bool:
         """Delete an avatar; returns whether there was one. Sessions that show it go on with what is in memory."""
         removed = await asyncio.to_thread(self.library.remove, avatar_id)
-        for ref in [ref for ref in self._ready if ref.partition("@")[0] == avatar_id]:
-            self._ready.drop(ref)
+        self._forget(avatar_id)
         await asyncio.to_thread(self._prune_packets)
         return removed
 
@@ -184,7 +184,7 @@ class AvatarService:
     async def _make_ready(self, avatar: Avatar) -> ReadyAvatar:
         assert self._hosts is not None  # prepare() comes first
         ready = await self._begin_ready(avatar)
-        self._go_on(self._prepare_rest(self._hosts, avatar, ready), "idle-packets")
+        self._go_on(self._prepare_rest(self._hosts, avatar, ready), ready.ref)
         return ready
 
     async def _begin_ready(self, avatar: Avatar) -> ReadyAvatar:
@@ -206,6 +206,14 @@ class AvatarService:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _forget(self, avatar_id: str, but: str | None = None) -> None:
+        """Versions that no new session gets: their other clips are not needed any more."""
+        for ref in [ref for ref in self._ready if ref != but and ref.partition("@")[0] == avatar_id]:
+            self._ready.drop(ref)
+        for task in self._tasks:
+            if task.get_name() != but and task.get_name().partition("@")[0] == avatar_id:
+                task.cancel()
 
     async def _prepare_rest(self, hosts: HostPool, avatar: Avatar, ready: ReadyAvatar) -> None:
         for clip in sorted(clip for clip in avatar.clips if kind_of(clip) == IDLE):
