@@ -38,10 +38,9 @@ def _grade(picture: Field) -> Field:
     return np.asarray(grey[..., None] + 1.05 * (curved - grey[..., None]), np.float32)
 
 
-def paint(grid: Grid, landmarks: Array, size: tuple[int, int]) -> Field:
-    """Return what the grid covers as a picture of ``size`` (width, height): (height, width, 3), sRGB 0..1."""
+def _draw_person(grid: Grid, landmarks: Array, picture: Field) -> Field:
+    """Return the presenter over a background (n, n, 3), not graded."""
     face = build_face()
-    picture = draw_backdrop(grid)
     picture = draw_back_hair(grid, _generator(1)).over(picture)
     picture = draw_skin(grid, face, landmarks, hair_edge(), _generator(2), picture)
     picture = draw_seam(grid, face).over(picture)
@@ -50,8 +49,20 @@ def paint(grid: Grid, landmarks: Array, size: tuple[int, int]) -> Field:
     picture = draw_top_hair(grid, False, _generator(4)).over(picture)
     picture = draw_clothes(grid, _generator(5), picture)
     picture = draw_shoulder_shadow(grid).over(picture)
-    picture = draw_top_hair(grid, True, _generator(6)).over(picture)
-    picture = _grade(picture)
+    return draw_top_hair(grid, True, _generator(6)).over(picture)
+
+
+def cut_out(grid: Grid, landmarks: Array, size: tuple[int, int]) -> Field:
+    """Return how much of each pixel is the presenter, (height, width) 0..1: what hides a change of the background."""
+    shape = draw_backdrop(grid).shape
+    light, dark = (_draw_person(grid, landmarks, np.full(shape, grey, np.float32)) for grey in (0.9, 0.1))
+    cover = np.clip(1 - (light - dark).mean(axis=2) / 0.8, 0, 1)
+    return np.asarray(cv2.resize(cover, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def paint(grid: Grid, landmarks: Array, size: tuple[int, int]) -> Field:
+    """Return what the grid covers as a picture of ``size`` (width, height): (height, width, 3), sRGB 0..1."""
+    picture = _grade(_draw_person(grid, landmarks, draw_backdrop(grid)))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     grain = _generator(7).normal(0, _GRAIN, (size[1], size[0], 1)).astype(np.float32)
     return np.asarray(np.clip(small + grain, 0, 1), np.float32)
@@ -94,7 +105,7 @@ def _write_views(path: Path) -> None:
 
 
 def main() -> None:
-    """Parse the arguments, draw, and write the pictures, landmarks.json and views.json."""
+    """Parse the arguments, draw, and write the pictures, the first one's matte, landmarks.json and views.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=_ASSETS, help="folder for the files")
     parser.add_argument("--only", choices=[view.file for view in VIEWS], help="draw one of the pictures")
@@ -105,6 +116,10 @@ def main() -> None:
     for view in VIEWS:
         if arguments.only in (None, view.file):
             _draw(view, landmarks, arguments.out)
+    if arguments.only in (None, VIEWS[0].file):
+        matte = np.round(cut_out(VIEWS[0].grid, landmarks, VIEWS[0].size) * 255).astype(np.uint8)
+        if not cv2.imwrite(str(arguments.out / "matte.png"), matte, _PNG):
+            raise OSError(f"cannot write {arguments.out / 'matte.png'}")
     write_landmarks(landmarks, arguments.out / "landmarks.json")
     _write_views(arguments.out / "views.json")
 

@@ -36,6 +36,8 @@ class Avatar:
     digest: str
     """Of the picture and the landmarks: part of the key of everything cached for this avatar."""
     clips: tuple[str, ...] = field(default=tuple(CLIP_FRAMES))
+    matte: NDArray[np.uint8] | None = None
+    """(512, 512) how much of each pixel of the portrait is the person, 255 all of it; None where that is not known."""
     more_views: tuple[View, ...] = ()
     """Pictures that are finer than the portrait, or show more."""
 
@@ -53,7 +55,8 @@ class Avatar:
         framing = self._framing(size)
         renderer = self._renderers.get(framing.size)
         if renderer is None:
-            renderer = self._renderers[framing.size] = FaceRenderer(*framing.cut(self.landmarks))
+            matte = self.matte if framing.is_whole_portrait else None
+            renderer = self._renderers[framing.size] = FaceRenderer(*framing.cut(self.landmarks), matte)
         return renderer
 
     def _framing(self, size: FrameSize) -> Framing:
@@ -96,15 +99,18 @@ def load_default_avatar() -> Avatar:
     avatar = load_avatar(
         DEFAULT_AVATAR, (folder / "portrait.png").read_bytes(), (folder / "landmarks.json").read_bytes()
     )
-    table = (folder / "views.json").read_bytes()
-    digest = hashlib.sha256(avatar.digest.encode() + table)
+    table, cut_out = (folder / "views.json").read_bytes(), (folder / "matte.png").read_bytes()
+    digest = hashlib.sha256(avatar.digest.encode() + table + cut_out)
+    matte = cv2.imdecode(np.frombuffer(cut_out, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if matte is None:
+        raise ValueError("the matte of the default avatar is no picture")
     views = []
     for row in json.loads(table):
         file = folder / row["file"]
         digest.update(file.read_bytes())
         left, top, width, height = row["shows"]
         views.append(View(FrameSize(*row["size"]), left, top, width, height, partial(_read_picture, file)))
-    return replace(avatar, more_views=tuple(views), digest=digest.hexdigest()[:16])
+    return replace(avatar, matte=np.asarray(matte, np.uint8), more_views=tuple(views), digest=digest.hexdigest()[:16])
 
 
 def _read_picture(file: Traversable) -> NDArray[np.uint8]:

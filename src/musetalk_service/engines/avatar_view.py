@@ -48,6 +48,13 @@ class Framing:
     size: FrameSize
     """What frames are asked in, or the part's own size where that is less: nothing is gained by drawing more."""
 
+    @property
+    def is_whole_portrait(self) -> bool:
+        """Whether it is the avatar's portrait itself, neither cut nor scaled nor another picture of it."""
+        whole = (0, 0, *BASE_SIZE) == (self.left, self.top, self.width, self.height)
+        shows = (self.view.left, self.view.top, self.view.width, self.view.height)
+        return whole and self.size == self.view.size == BASE_SIZE and shows == (0, 0, *BASE_SIZE)
+
     def cut(self, landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The picture (height, width, 3) of :attr:`size`, and the portrait's landmarks on it."""
         picture = self.view.read()[self.top : self.top + self.height, self.left : self.left + self.width]

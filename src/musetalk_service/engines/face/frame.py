@@ -50,17 +50,24 @@ class Canvas(Protocol):
 class Texture:
     """One portrait in the forms that frames are made from."""
 
-    def __init__(self, portrait: Picture) -> None:
+    def __init__(self, portrait: Picture, moved: Picture | None = None) -> None:
+        """Convert.
+
+        Args:
+            portrait: (height, width, 3) BGR.
+            moved: what is read where something moves, in place of the portrait.
+        """
         height, width = portrait.shape[:2]
         self.size = FrameSize(width, height)
         self.portrait = portrait.copy()
         self.base: Plane = from_bgr(portrait)
         """The portrait as I420."""
-        self.double = double_size(portrait)
+        moved = portrait if moved is None else moved
+        self.double = double_size(moved)
         """(2 * height, 2 * width, 3) BGR."""
         self._luma = from_bgr(self.double)[: 2 * height].copy()
         # Of a picture whose pixels are all there four times, each chroma sample is that of a pixel.
-        everywhere = planes_of(from_bgr(np.repeat(np.repeat(portrait, 2, axis=0), 2, axis=1)))
+        everywhere = planes_of(from_bgr(np.repeat(np.repeat(moved, 2, axis=0), 2, axis=1)))
         nothing = np.zeros_like(everywhere.u)
         # Four channels are read in half the time of two: OpenCV has that case vectorised.
         self._chroma = np.dstack([everywhere.u, everywhere.v, nothing, nothing])
@@ -97,13 +104,13 @@ class Frame:
         self._painted: list[tuple[Box, Picture]] = []
         hole = mouth.box if mouth is not None else _NOWHERE
         self._picture: Plane = texture.base.copy()
-        self._planes = planes_of(self._picture)
+        self.planes = planes_of(self._picture)
         if head is not None:
             for area in areas:
                 for box in area.without(hole):
-                    texture.read(head.part(box), self._planes)
+                    texture.read(head.part(box), self.planes)
         if mouth is not None:
-            texture.read(mouth, self._planes)
+            texture.read(mouth, self.planes)
 
     def bgr(self, box: Box) -> Picture:
         """The pixels of a rectangle inside the picture, (h, w, 3) BGR; what is painted on them will be seen."""
@@ -124,9 +131,9 @@ class Frame:
         """The picture as I420, with all that was painted; to be called once, at the end."""
         for box, pixels in self._painted:
             y, u, v = planes_of(from_bgr(pixels))
-            self._planes.y[box.pixels] = y
-            self._planes.u[box.chroma] = u
-            self._planes.v[box.chroma] = v
+            self.planes.y[box.pixels] = y
+            self.planes.u[box.chroma] = u
+            self.planes.v[box.chroma] = v
         return self._picture
 
 

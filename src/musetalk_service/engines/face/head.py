@@ -32,7 +32,7 @@ class Head:
 
     def __init__(self, face: Face) -> None:
         self._box = Box(0, 0, *face.size)
-        self._lattice = lattice = Lattice(0, 0, *face.size, max(2, round(_STEP * face.unit)))
+        self.lattice = lattice = Lattice(0, 0, *face.size, max(2, round(_STEP * face.unit)))
         x, y = lattice.x, lattice.y
         chin = face.points[CHIN_TIP]
         centre = (face.points[FOREHEAD] + chin) / 2
@@ -77,10 +77,10 @@ class Head:
         if not any(pose[:_HEAD_FIELDS]):
             return None
         amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
-        nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self._lattice.rows, self._lattice.cols)
+        nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self.lattice.rows, self.lattice.cols)
         # The displacement is small and smooth: its inverse is close enough to its negative.
-        x, y = self._lattice.enlarge(2.0 * (self._still - nodes))[:, : self._box.bottom, : self._box.right]
-        return HeadShift(self._lattice, np.ascontiguousarray(nodes.transpose(1, 2, 0)), WarpMaps(self._box, x, y))
+        x, y = self.lattice.enlarge(2.0 * (self._still - nodes))[:, : self._box.bottom, : self._box.right]
+        return HeadShift(self.lattice, np.ascontiguousarray(nodes.transpose(1, 2, 0)), WarpMaps(self._box, x, y))
 
 
 @dataclass(frozen=True)

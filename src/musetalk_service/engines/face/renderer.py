@@ -17,6 +17,7 @@ from musetalk_service.engines.face.frame import Frame, Texture, WarpMaps
 from musetalk_service.engines.face.head import Head
 from musetalk_service.engines.face.inner_mouth import InnerMouth
 from musetalk_service.engines.face.landmarks import Face
+from musetalk_service.engines.face.layers import Layers
 from musetalk_service.engines.face.mouth_shape import LipShape, MouthShaper
 from musetalk_service.engines.face.mouth_warp import MouthWarp, Shift, carry
 from musetalk_service.models.face import REST, Mouth, Pose
@@ -47,12 +48,17 @@ class FaceRenderer:
     threads may share it.
     """
 
-    def __init__(self, portrait: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
+    def __init__(
+        self, portrait: NDArray[np.uint8], landmarks: NDArray[np.float32], matte: NDArray[np.uint8] | None = None
+    ) -> None:
         """Prepare a portrait, which takes a few tenths of a second.
 
         Args:
             portrait: (height, width, 3) BGR, both even and at least 128, with an upright, frontal face.
             landmarks: (478, 3) pixels, MediaPipe Face Mesh order; the third is depth, nearer is less.
+
+            matte: (height, width) how much of each pixel is the person, 255 all of it: with it the background
+                stays still behind a head that moves.
 
         Raises:
             ValueError: wrong shape or type, or landmarks that are not those of such a face.
@@ -66,15 +72,20 @@ class FaceRenderer:
             raise ValueError(f"the portrait must be at least {LEAST_SIDE} pixels wide and high, not {shape}")
         face = Face.measure(landmarks, FrameSize(shape[1], shape[0]))
         closed = close_mouth(portrait, face)
-        self._texture = Texture(closed.texture)
+        if matte is not None and (matte.shape != shape[:2] or matte.dtype != np.uint8):
+            raise ValueError(f"the matte must be {shape[:2]} uint8, not {matte.shape} {matte.dtype}")
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
+        self._head = Head(face)
+        self._layers = None
+        if matte is not None:
+            self._layers = Layers(closed.texture, matte, face.unit, self._head.lattice, self._warp.box)
+        self._texture = Texture(closed.texture, self._layers.person if self._layers is not None else None)
         self.folds = Folds(face, closed, self._shaper)
         """Shades the cheeks when lips are spread."""
         self.inner = InnerMouth(portrait, face, closed, self._shaper.centre)
         """Paints what is seen between the lips."""
         self._eyes = Eyes(self._texture.portrait, face)
-        self._head = Head(face)
         self._always_warped = closed.is_open
         self._gain = self._bearable_gain()
 
@@ -96,7 +107,13 @@ class FaceRenderer:
             if shift is not None:
                 shape = carry(shape, shift)
             maps = self._warp.maps(shape, shift)
-        frame = Frame(self._texture, shift.maps if shift is not None else None, self._head.areas, maps)
+        layers, band, areas = self._layers, None, self._head.areas
+        if layers is not None:
+            band = layers.band(shift, maps is not None)
+            areas = band.areas if band is not None else ()
+        frame = Frame(self._texture, shift.maps if shift is not None else None, areas, maps)
+        if layers is not None and band is not None:
+            layers.compose(frame.planes, band, shift, maps)
         if shape is not None:
             self.inner.paint(frame, shape, mouth)
         # The upper lid follows the eye down.
