@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import resources
 from importlib.abc import Traversable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -111,6 +112,20 @@ def load_default_avatar() -> Avatar:
         left, top, width, height = row["shows"]
         views.append(View(FrameSize(*row["size"]), left, top, width, height, partial(_read_picture, file)))
     return replace(avatar, matte=np.asarray(matte, np.uint8), more_views=tuple(views), digest=digest.hexdigest()[:16])
+
+
+def add_large_view(avatar: Avatar, file: Path) -> Avatar:
+    """The avatar with a finer picture of the square that its portrait shows.
+
+    Raises ``ValueError`` when the file is no square picture of more than 512 pixels a side, ``OSError``.
+    """
+    picture = _read_picture(file)
+    side = picture.shape[0]
+    if picture.shape[1] != side or side <= WIDTH or side % 2:
+        raise ValueError(f"{file.name} is not a square picture larger than the portrait, but {picture.shape}")
+    view = View(FrameSize(side, side), 0, 0, WIDTH, HEIGHT, partial(_read_picture, file))
+    digest = hashlib.sha256(avatar.digest.encode() + picture.tobytes()).hexdigest()[:16]
+    return replace(avatar, more_views=(*avatar.more_views, view), digest=digest)
 
 
 def _read_picture(file: Traversable) -> NDArray[np.uint8]:

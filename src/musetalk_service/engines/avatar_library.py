@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_avatar
+from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, add_large_view, load_avatar
 from musetalk_service.errors import ModelNotFoundError
 from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, REF_ID_PATTERN, VERSION_PATTERN, Manifest
 
@@ -148,7 +148,8 @@ def new_version() -> str:
 def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
     try:
         portrait = _member(folder, manifest.portrait).read_bytes()
-        return load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
+        avatar = load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
+        return avatar if manifest.large is None else add_large_view(avatar, _member(folder, manifest.large))
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None
 

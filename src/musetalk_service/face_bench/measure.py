@@ -171,5 +171,3 @@ def _encode(pictures: list[Picture]) -> float:
 
 def _ms(seconds: list[float]) -> float:
     return 1000.0 * float(np.median(seconds))
-
-

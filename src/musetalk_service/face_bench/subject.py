@@ -13,7 +13,7 @@ from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.engines.face.video_face import VideoFace
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
-from musetalk_service.preparation.base_video import prepare_video
+from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
@@ -117,13 +117,13 @@ def _portrait(name: str, picture: Picture, landmarks: NDArray[np.float32], start
 
 
 def _video(path: Path, landmarker: FaceLandmarker, limits: PhotoLimits, started: float) -> Subject:
+    video_limits = VideoLimits()
+    found = find_face(path, landmarker, lambda share: None, limits, video_limits)
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames.npy"
-        made = prepare_video(
-            path, frames, landmarker, lambda stage, percent: None, photo_limits=limits, video_limits=VideoLimits()
-        )
+        made = shut_mouths(path, found, frames, lambda share: None, video_limits)
         mapped = np.load(frames, mmap_mode="r", allow_pickle=False)  # the file lives as long as its mapping
         face = VideoFace(FaceRenderer(made.portrait, made.landmarks), mapped, made.transforms)
     seconds = time.perf_counter() - started
     noses = made.transforms @ np.append(made.landmarks[168, :2], 1.0).astype(np.float32)
-    return VideoSubject(path.name, face, made.aperture.astype(np.float64), int(noses[:, 1].min()), seconds)
+    return VideoSubject(path.name, face, found.aperture.astype(np.float64), int(noses[:, 1].min()), seconds)

@@ -50,3 +50,6 @@ class Manifest(_Model):
     landmarks: Annotated[str, Field(description='{"points": 478 rows of x, y, z in pixels of the portrait}.')] = (
         "landmarks.json"
     )
+    large: Annotated[
+        str | None, Field(description="The portrait's square in 1024x1024 pixels, where the upload has as many.")
+    ] = None

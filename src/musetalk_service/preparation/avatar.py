@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.models.avatar_manifest import Source
+from musetalk_service.models.media import FPS
 from musetalk_service.models.preparation import PreparationLimits
-from musetalk_service.preparation.errors import NotMediaError
+from musetalk_service.preparation.base_video import find_face
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
+from musetalk_service.preparation.video_file import VideoLimits
+
+_LARGE = "portrait_1024.png"
 
 Report = Callable[[str, float], None]
 """Told the stage and the per cent of the whole job as it goes on."""
@@ -24,7 +28,7 @@ Report = Callable[[str, float], None]
 def prepare_avatar(
     source: Path, staged: Path, limits: PreparationLimits, landmarker: FaceLandmarker, report: Report
 ) -> tuple[Source, dict[str, Any]]:
-    """Write an avatar's files.
+    """Write an avatar's files: its portrait, from a photo or from the best frame of a video, and its landmarks.
 
     Args:
         source: the upload, of any kind.
@@ -39,25 +43,43 @@ def prepare_avatar(
     Raises:
         PreparationError: one of its kinds, for an upload from which no avatar can be made.
     """
+    face_limits = PhotoLimits(max_pixels=limits.max_pixels)
     if not is_picture(source):
-        raise NotMediaError("the file is not a picture")
+        video_limits = VideoLimits(max_pixels=limits.max_pixels, max_seconds=limits.max_seconds)
+        found = find_face(
+            source, landmarker, lambda share: report("face", 10.0 + 80.0 * share), face_limits, video_limits
+        )
+        extra = write_portrait(staged, found.picture, found.landmarks, found.large)
+        seconds = len(found.points) / FPS
+        digest = file_digest(source)
+        return Source(kind="video", width=found.width, height=found.height, seconds=seconds, sha256=digest), extra
     photo = read_picture(source, max_pixels=limits.max_pixels)
     report("face", 30.0)
-    portrait = make_portrait(photo, landmarker, PhotoLimits(max_pixels=limits.max_pixels))
+    portrait = make_portrait(photo, landmarker, face_limits)
     report("portrait", 80.0)
-    write_portrait(staged, portrait.picture, portrait.landmarks)
+    extra = write_portrait(staged, portrait.picture, portrait.landmarks, portrait.large)
     height, width = photo.shape[:2]
-    return Source(kind="photo", width=width, height=height, sha256=file_digest(source)), {}
+    return Source(kind="photo", width=width, height=height, sha256=file_digest(source)), extra
 
 
-def write_portrait(staged: Path, picture: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
-    """The two files that every avatar has."""
-    encoded, data = cv2.imencode(".png", picture)
-    if not encoded:
-        raise OSError("the portrait cannot be encoded")
-    (staged / "portrait.png").write_bytes(data.tobytes())
+def write_portrait(
+    staged: Path, picture: NDArray[np.uint8], landmarks: NDArray[np.float32], large: NDArray[np.uint8] | None = None
+) -> dict[str, Any]:
+    """The two files that every avatar has, and the larger picture if there is one; returns its manifest field."""
+    _write_png(staged / "portrait.png", picture)
     points = [[round(float(value), 3) for value in row] for row in landmarks]
     (staged / "landmarks.json").write_text(json.dumps({"points": points}))
+    if large is None:
+        return {}
+    _write_png(staged / _LARGE, large)
+    return {"large": _LARGE}
+
+
+def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    encoded, data = cv2.imencode(".png", picture)
+    if not encoded:
+        raise OSError(f"{path.name} cannot be encoded")
+    path.write_bytes(data.tobytes())
 
 
 def file_digest(path: Path) -> str:

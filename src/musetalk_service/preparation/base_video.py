@@ -13,22 +13,45 @@ from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.models.media import FPS
 from musetalk_service.preparation.errors import NotMediaError
 from musetalk_service.preparation.face_path import follow_face
-from musetalk_service.preparation.geometry import Picture, apply
+from musetalk_service.preparation.geometry import Framing, Picture, apply
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.mouth_closer import MouthCloser
-from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, look_closely
+from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, cut_large, look_closely
 from musetalk_service.preparation.video_file import VideoLimits, probe_video, read_frames
 from musetalk_service.utils.i420 import from_bgr, to_bgr
 
-Report = Callable[[str, float], None]
+Report = Callable[[float], None]
 
 _INNER_PAIRS: Final = ((13, 14), (82, 87), (312, 317))
 _LIDS: Final = ((159, 145), (386, 374))
 _OPEN_EYES: Final = 0.85
 """Of the usual opening of the eyes: the best frame shows no blink."""
-_USUAL_FPS: Final = 25
+
+
+@dataclass(frozen=True)
+class FaceInVideo:
+    """A face that was followed through a video, and the frame that shows it best."""
+
+    framing: Framing
+    """The square around it."""
+    points: NDArray[np.float32]
+    """(n, 478, 3) pixels of that square, for each frame."""
+    aperture: NDArray[np.float32]
+    """(n,) how far the mouth is open, in distances of the eyes' outer corners."""
+    best: int
+    """Index of the best frame."""
+    picture: Picture
+    """(512, 512, 3) BGR, that frame."""
+    large: Picture | None
+    """(1024, 1024, 3) of the same square, where the video has the pixels for it."""
+    landmarks: NDArray[np.float32]
+    """(478, 3) pixels of `picture`, more exact than `points`."""
+    width: int
+    height: int
+    """Of the video."""
 
 
 @dataclass(frozen=True)
@@ -36,75 +59,83 @@ class BaseVideo:
     """What was made of a video, besides the file of frames."""
 
     portrait: Picture
-    """(512, 512, 3) BGR with shut lips."""
+    """(512, 512, 3) BGR, the best frame with shut lips."""
     landmarks: NDArray[np.float32]
     """(478, 3) pixels of the portrait."""
     transforms: NDArray[np.float32]
     """(n, 2, 3) from the portrait's pixels to those of each frame."""
-    aperture: NDArray[np.float32]
-    """(n,) how far the mouth was open in the video, in distances of the eyes' outer corners."""
-    best: int
-    """The frame that the portrait was made of."""
 
 
-def prepare_video(
-    source: Path,
-    frames: Path,
-    landmarker: FaceLandmarker,
-    report: Report,
-    *,
-    photo_limits: PhotoLimits,
-    video_limits: VideoLimits,
-) -> BaseVideo:
-    """Read a video three times: for the face's path, for the best frame, and to shut the mouth of every frame.
+def find_face(
+    source: Path, landmarker: FaceLandmarker, report: Report, photo_limits: PhotoLimits, video_limits: VideoLimits
+) -> FaceInVideo:
+    """Follow the face through a video and choose the frame that shows it best.
 
     Args:
         source: the video.
-        frames: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
         landmarker: finds the face.
-        report: is told the stage and the per cent.
+        report: is told which part of this is done, 0 to 1.
         photo_limits: for the face.
         video_limits: for the file.
 
     Raises:
         PreparationError: one of its kinds, for a video from which no avatar can be made.
     """
-    expected = max(1.0, probe_video(source, video_limits).seconds * _USUAL_FPS)
+    expected = max(1.0, probe_video(source, video_limits).seconds * FPS)
 
     def following(done: int) -> None:
         if done % 10 == 0:
-            report("face", min(50.0, 50.0 * done / expected))
+            report(min(0.9, 0.9 * done / expected))
 
     path = follow_face(read_frames(source, video_limits), landmarker, photo_limits, following)
     framing = path.frame()
     points = np.array([apply(framing.matrix, found) for found in path.points])
     aperture = _aperture(points)
     best = best_frame(points, aperture)
-    report("portrait", 51.0)
     chosen = next(islice(read_frames(source, video_limits), best, None), None)
     if chosen is None:
         raise NotMediaError("the video cannot be read twice alike")
-    picture = framing.cut(chosen)
-    opened = look_closely(picture, landmarker)
-    portrait, landmarks = _shut(picture, opened)
-    closer = MouthCloser(portrait, *(p[:, :2].astype(np.float64) for p in (landmarks, opened, points[best])))
-    count = len(points)
+    picture, large = framing.cut(chosen), cut_large(chosen, framing)
+    landmarks = look_closely(picture, landmarker)
+    report(1.0)
+    return FaceInVideo(
+        framing, points, aperture.astype(np.float32), best, picture, large, landmarks, path.width, path.height
+    )
+
+
+def shut_mouths(source: Path, face: FaceInVideo, frames: Path, report: Report, limits: VideoLimits) -> BaseVideo:
+    """Write all frames of a video with the mouth shut.
+
+    Args:
+        source: the video.
+        face: what `find_face` found in it.
+        frames: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
+        report: is told which part of this is done, 0 to 1.
+        limits: for the file.
+
+    Raises:
+        NotMediaError: the video is not what it was.
+    """
+    portrait, landmarks = _shut(face.picture, face.landmarks)
+    best = face.points[face.best]
+    closer = MouthCloser(portrait, *(p[:, :2].astype(np.float64) for p in (landmarks, face.landmarks, best)))
+    count = len(face.points)
     shape = (count, PORTRAIT_SIZE * 3 // 2, PORTRAIT_SIZE)
     written = np.lib.format.open_memmap(frames, mode="w+", dtype=np.uint8, shape=shape)
     transforms = np.empty((count, 2, 3), np.float32)
     done = 0
-    for frame, found in zip(read_frames(source, video_limits), points, strict=False):
+    for frame, found in zip(read_frames(source, limits), face.points, strict=False):
         where = found[:, :2].astype(np.float64)
         matrix = closer.transform(where)
         transforms[done] = matrix
-        written[done] = from_bgr(closer.close(framing.cut(frame), where, matrix))
+        written[done] = from_bgr(closer.close(face.framing.cut(frame), where, matrix))
         done += 1
         if done % 10 == 0:
-            report("frames", 55.0 + 43.0 * done / count)
+            report(done / count)
     written.flush()
     if done != count:
         raise NotMediaError("the video cannot be read twice alike")
-    return BaseVideo(portrait, landmarks, transforms, aperture.astype(np.float32), best)
+    return BaseVideo(portrait, landmarks, transforms)
 
 
 def best_frame(points: NDArray[np.float32], aperture: NDArray[np.float64]) -> int:

@@ -65,9 +65,9 @@ class MouthCloser:
         self._moving = [*_LIPS, *skin]
         self._weights = np.concatenate([np.ones(len(_LIPS)), self._follow(rest[skin], lower)])
         still = sorted({*NOSE, *UPPER_FACE} - set(self._moving))
-        ring = [
-            (left + t * (right - left), y) for t in np.linspace(0, 1, 7) for y in (top, bottom)
-        ] + [(x, top + t * (bottom - top)) for t in np.linspace(0, 1, 7)[1:-1] for x in (left, right)]
+        ring = [(left + t * (right - left), y) for t in np.linspace(0, 1, 7) for y in (top, bottom)] + [
+            (x, top + t * (bottom - top)) for t in np.linspace(0, 1, 7)[1:-1] for x in (left, right)
+        ]
         points = np.vstack([rest[self._moving], rest[still], np.array(ring, np.float64)])
         basis = thin_plate_basis(points, lattice.nodes())[:, : len(self._moving)]
         inside = np.minimum.reduce([lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y])

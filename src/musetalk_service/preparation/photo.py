@@ -92,10 +92,7 @@ def make_portrait(photo: Picture, landmarker: FaceLandmarker, limits: PhotoLimit
     )
     picture = framing.cut(photo)
     landmarks = look_closely(picture, landmarker)
-    large = None
-    if PORTRAIT_SIZE / scale_of(framing.matrix) >= _LARGE_FROM * LARGE_SIZE:
-        large = _enlarge(framing).cut(photo)
-    return Portrait(picture, landmarks, framing.matrix, large)
+    return Portrait(picture, landmarks, framing.matrix, cut_large(photo, framing))
 
 
 def choose_face(faces: list[FoundFace], width: int, height: int, limits: PhotoLimits) -> FoundFace:
@@ -154,9 +151,11 @@ def look_closely(picture: Picture, landmarker: FaceLandmarker) -> NDArray[np.flo
     return landmarks
 
 
-def _enlarge(framing: Framing) -> Framing:
-    """The same square with more pixels; pixel centres stay where they are in the picture."""
+def cut_large(picture: Picture, framing: Framing) -> Picture | None:
+    """The same square with more pixels, (1024, 1024, 3), where the picture has as many; otherwise None."""
+    if framing.size / scale_of(framing.matrix) < _LARGE_FROM * LARGE_SIZE:
+        return None
     factor = LARGE_SIZE / framing.size
     matrix = framing.matrix * factor
-    matrix[:, 2] += 0.5 * factor - 0.5
-    return Framing(matrix, LARGE_SIZE)
+    matrix[:, 2] += 0.5 * factor - 0.5  # pixel centres stay where they are
+    return Framing(matrix, LARGE_SIZE).cut(picture)

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import ModelNotFoundError
+from musetalk_service.models.media import FrameSize
 from support.avatars import manifest_for, publish
 
 
@@ -155,3 +157,27 @@ def test_manifest_keeps_fields_that_newer_services_add(library: AvatarLibrary) -
     path = library.folder(ref) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"newer": 1}))
     assert library.manifest(ref).avatar_id == "alice"
+
+
+def test_a_larger_picture_is_a_view(library: AvatarLibrary) -> None:
+    staged, manifest = _staged_copy(library), manifest_for("alice").model_copy(update={"large": "large.png"})
+    large = np.asarray(cv2.resize(load_default_avatar().portrait, (1024, 1024)), np.uint8)
+    cv2.imwrite(str(staged / "large.png"), large)
+    avatar = library.load(library.publish(staged, manifest))
+    assert avatar.drawn_size(FrameSize(1024, 1024)) == (1024, 1024)
+    assert avatar.digest != library.load(publish(library.root, "bob")).digest
+
+
+def test_a_larger_picture_that_is_none_is_refused(library: AvatarLibrary) -> None:
+    staged, manifest = _staged_copy(library), manifest_for("alice").model_copy(update={"large": "large.png"})
+    cv2.imwrite(str(staged / "large.png"), np.zeros((600, 1024, 3), np.uint8))
+    with pytest.raises(ModelNotFoundError, match="not a square picture"):
+        library.publish(staged, manifest)
+
+
+def _staged_copy(library: AvatarLibrary) -> Path:
+    whole = library.folder(publish(library.root, "model"))
+    staged = library.stage()
+    for name in ("portrait.png", "landmarks.json"):
+        (staged / name).write_bytes((whole / name).read_bytes())
+    return staged
