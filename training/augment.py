@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sounds import KINDS, STEADY
 
 from musetalk_service.engines.builtin import mel
 from musetalk_service.engines.builtin.mouth_table import SILENCE
 
 Array = NDArray[np.float32]
+Labels = NDArray[np.uint8]
 _FLOOR = np.float32(mel.LOWEST)
 _DB = float(np.log(10.0) / 10.0)  # nepers of power to a decibel
 
@@ -20,7 +22,9 @@ class Corpus(NamedTuple):
     """Frames of many clips, one after another."""
 
     mel: NDArray[np.float16]
-    label: NDArray[np.uint8]
+    label: Labels
+    start: NDArray[np.int64]
+    """Where each clip begins, and the end of the last one, shape (clips + 1,)."""
 
     @classmethod
     def load(cls, paths: list[Path]) -> "Corpus":
@@ -28,23 +32,62 @@ class Corpus(NamedTuple):
         if not paths:
             raise ValueError("no corpus: run synthesise.py first")
         shards = [np.load(path, allow_pickle=False) for path in paths]
-        return cls(np.concatenate([s["mel"] for s in shards]), np.concatenate([s["label"] for s in shards]))
+        offsets = np.cumsum([0, *(len(shard["label"]) for shard in shards)])
+        starts = [shard["start"][:-1] + offset for shard, offset in zip(shards, offsets, strict=False)]
+        return cls(
+            np.concatenate([shard["mel"] for shard in shards]),
+            np.concatenate([shard["label"] for shard in shards]),
+            np.concatenate([*starts, offsets[-1:]]),
+        )
 
 
 class Augmenter:
-    """Makes one sample after another from `speech` and `sounds`."""
+    """Makes one stretch after another from `speech` and `sounds`, whose clips take turns in `KINDS`."""
 
     def __init__(self, speech: Corpus, sounds: Corpus, seed: int, clean_share: float) -> None:
         self._speech, self._sounds, self._clean_share = speech, sounds, clean_share
         self._rng = np.random.default_rng(seed)
+        clips = np.arange(len(sounds.start) - 1)
+        self._steady = clips[np.isin(clips % len(KINDS), [KINDS.index(kind) for kind in STEADY])]
+        self._any = clips
 
-    def _crop(self, corpus: Corpus, frames: int) -> tuple[Array, NDArray[np.uint8]]:
-        start = int(self._rng.integers(len(corpus.label) - frames))
-        return corpus.mel[start : start + frames].astype(np.float32), corpus.label[start : start + frames].copy()
+    def _talk(self, frames: int, rate: float = 1.0) -> tuple[Array, Labels]:
+        """Speech, spoken faster by `rate`."""
+        span = int(frames * rate) + 2
+        start = int(self._rng.integers(len(self._speech.label) - span))
+        x = self._speech.mel[start : start + span].astype(np.float32)
+        label = self._speech.label[start : start + span]
+        if rate == 1.0:
+            return x[:frames], label[:frames].copy()
+        at = np.arange(frames) * rate
+        low = at.astype(int)
+        part = (at - low).astype(np.float32)[:, None]
+        return x[low] * (1 - part) + x[low + 1] * part, label[np.rint(at).astype(int)].copy()
 
-    def _noise(self, frames: int, level: float) -> Array:
+    def _sound(self, frames: int, clips: NDArray[np.int64]) -> Array:
+        clip = int(self._rng.choice(clips))
+        first, last = self._sounds.start[clip : clip + 2]
+        start = int(self._rng.integers(first, last - frames + 1))
+        return self._sounds.mel[start : start + frames].astype(np.float32)
+
+    def _babble(self, frames: int) -> Array:
+        """Several people talking, some of them nearer."""
+        total = np.full((frames, mel.BANDS), _FLOOR, np.float32)
+        for _ in range(int(self._rng.integers(3, 9))):
+            voice, _label = self._talk(frames)
+            total = np.logaddexp(total, voice + np.float32(self._rng.uniform(-8, 0) * _DB))
+        return total
+
+    def _background(self, frames: int, level: float) -> Array:
         """Other sounds with their loudest frames at `level` (mean log power)."""
-        noise, _ = self._crop(self._sounds, frames)
+        kind = self._rng.random()
+        if kind < 0.55:
+            noise = self._sound(frames, self._steady)
+        elif kind < 0.8:
+            noise = self._sound(frames, self._any)
+        else:
+            noise = self._babble(frames)
+            level -= 10.0 * _DB
         return noise + np.float32(level - np.quantile(noise.mean(axis=1), 0.95))
 
     def _voice(self, frames: Array) -> Array:
@@ -58,58 +101,117 @@ class Augmenter:
         curve += np.linspace(-1, 1, mel.BANDS) * rng.uniform(-8, 8)
         return np.asarray(warped + curve * _DB, np.float32)
 
+    def _band_limit(self, x: Array) -> None:
+        """What a codec or a telephone cuts off."""
+        rng = self._rng
+        x[:, int(rng.integers(25, 39)) :] = _FLOOR
+        if rng.random() < 0.5:
+            x[:, : int(rng.integers(1, 6))] = _FLOOR
+
     def _masks(self, frames: Array) -> None:
         """SpecAugment (Park et al., 2019): hide a few bands and moments."""
         rng = self._rng
         lowest = np.float32(frames.min())
         for _ in range(rng.integers(0, 3)):
-            width, start = int(rng.integers(1, 8)), int(rng.integers(len(frames) - 8))
+            width, start = int(rng.integers(1, 6)), int(rng.integers(len(frames) - 8))
             frames[start : start + width] = lowest
         for _ in range(rng.integers(0, 3)):
             width, start = int(rng.integers(1, 7)), int(rng.integers(mel.BANDS - 7))
             frames[:, start : start + width] = lowest
 
-    def sample(self, frames: int) -> tuple[Array, NDArray[np.uint8]]:
-        """One stretch: log-mel (frames, 40), not normalised, and the class of each frame."""
+    def _speech_views(self, frames: int) -> tuple[Array, Array, Labels]:
         rng = self._rng
-        kind = rng.random()
-        if kind < 0.12:
-            x, label = self._crop(self._sounds, frames)
+        rate = 1.0 if rng.random() < 0.35 else float(np.exp(rng.uniform(np.log(0.8), np.log(1.4))))
+        x, label = self._talk(frames, rate)
+        peak = float(np.quantile(x.mean(axis=1), 0.95))
+        if rng.random() >= self._clean_share:
+            x = self._voice(x)
+        if rng.random() < 0.12:  # the speaker ends, and something else goes on
+            start = int(rng.integers(frames // 4, frames))
+            if rng.random() < 0.4:  # other people, some 20 dB below the speaker
+                other = self._babble(frames)
+                other += np.float32(peak + rng.uniform(-34, -15) * _DB - np.quantile(other.mean(axis=1), 0.95))
+            else:
+                other = self._background(frames, peak + float(rng.uniform(-30, 6)) * _DB)
+            label[start:] = SILENCE
+            x[start:] = _FLOOR
+            from_then = start if rng.random() < 0.5 else 0
+            x[from_then:] = np.logaddexp(x[from_then:], other[from_then:])
+        noisy = x.copy()
+        if rng.random() < 0.8:
+            noisy = np.logaddexp(noisy, self._background(frames, peak - float(rng.uniform(0, 38)) * _DB))
+        if rng.random() < 0.2:
+            self._band_limit(noisy)
+        if rng.random() < 0.7:
+            self._masks(noisy)
+        return x, noisy, label
+
+    def views(self, frames: int) -> tuple[Array, Array, Labels]:
+        """One stretch twice: log-mel (frames, 40) as it is, and through another microphone; the class of each frame.
+
+        Neither is normalised. The mouth of both is the same.
+        """
+        rng = self._rng
+        if rng.random() < 0.14:
+            x, label = self._sound(frames, self._any), np.full(frames, SILENCE, np.uint8)
+            noisy = x.copy()
         else:
-            x, label = self._crop(self._speech, frames)
-            peak = float(np.quantile(x.mean(axis=1), 0.95))
-            if kind > 0.85:  # a stream's first words: digital silence before
-                start = int(rng.integers(frames // 8, frames // 3))
-                x[:start] = _FLOOR
-                label[:start] = SILENCE
-            if kind < 0.22:  # speech, then another sound about as loud
-                start = int(rng.integers(frames // 4, frames))
-                x[start:] = self._noise(frames, peak + float(rng.uniform(-30, 6)) * _DB)[start:]
-                label[start:] = SILENCE
-            if rng.random() >= self._clean_share:
-                x = self._voice(x)
-                if rng.random() < 0.55:
-                    x = np.logaddexp(x, self._noise(frames, peak - float(rng.uniform(11, 45)) * _DB))
-                if rng.random() < 0.12:
-                    other, _ = self._crop(self._speech, frames)
-                    behind = peak - float(rng.uniform(16, 35)) * _DB
-                    x = np.logaddexp(x, other + np.float32(behind - np.quantile(other.mean(axis=1), 0.95)))
-                if rng.random() < 0.15:
-                    x[:, int(rng.integers(28, 38)) :] = _FLOOR
-                self._masks(x)
-        x = x + np.float32(rng.uniform(-35, 9)) * _DB if rng.random() < 0.6 else x
-        return np.logaddexp(x, _FLOOR).astype(np.float32), label
+            x, noisy, label = self._speech_views(frames)
+        if rng.random() < 0.5:
+            x = x + np.float32(rng.uniform(-20, 9) * _DB)
+        if rng.random() < 0.7:
+            noisy = noisy + np.float32(rng.uniform(-40, 9) * _DB)
+        if rng.random() < 0.2:  # a stream's first sound, out of digital silence
+            start = int(rng.integers(10, frames // 3))
+            x[:start], noisy[:start], label[:start] = _FLOOR, _FLOOR, SILENCE
+        return np.logaddexp(x, _FLOOR).astype(np.float32), np.logaddexp(noisy, _FLOOR).astype(np.float32), label
+
+
+def normalise(batch: Array) -> Array:
+    """`mel.normalise` from its initial state for log-mel (batch, time, 40), all stretches at once."""
+    state = mel.initial_level()
+    mean = np.tile(state.mean, (len(batch), 1))
+    span, peak = np.full(len(batch), state.span), np.full(len(batch), state.peak)
+    first_guess = state.mean - np.float32(mel.QUIETEST_PEAK)
+    result = np.empty_like(batch)
+    levels = batch.mean(axis=2)
+    for index in range(batch.shape[1]):
+        frame, level = batch[:, index], levels[:, index].astype(np.float64)
+        peak = np.maximum(peak - mel.PEAK_DECAY, mel.QUIETEST_PEAK)
+        active = level > np.maximum(peak - mel.ACTIVE_RANGE, mel.QUIETEST_PEAK)
+        if active.any():
+            fresh = active & (span == 0.0)
+            mean[fresh] = first_guess + levels[fresh, index, None]
+            jump = active & ~fresh & (level > peak + mel.JUMP)
+            span[jump] = np.minimum(span[jump], mel.FAST)
+            span[active] = np.clip(span[active] + 1.0, mel.FAST, mel.SLOW)
+            step = np.where(active, 1.0 / np.maximum(span, 1.0), 0.0).astype(np.float32)
+            mean += (frame - mean) * step[:, None]
+            peak = np.where(active, np.maximum(peak, level), peak)
+        result[:, index] = frame - mean
+    return np.asarray(np.clip(result / np.float32(mel.SCALE), mel.LEAST, mel.MOST), np.float32)
+
+
+def check_normalise(sample: Array) -> None:
+    """RuntimeError unless `normalise` gives what the package's streaming normalisation gives for (time, 40)."""
+    difference = np.abs(normalise(sample[None])[0] - mel.normalise(mel.initial_level(), sample)[1]).max()
+    if difference > 1e-3:
+        raise RuntimeError(f"the two normalisations differ by {difference:.1e}")
 
 
 class Batches(torch.utils.data.IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Endless batches: normalised frames (batch, time, 40) float32 and classes (batch, time) int64."""
+    """Endless batches: normalised frames (2 pairs, time, 40) float32 and classes (2 pairs, time) int64.
 
-    def __init__(self, augmenter: Augmenter, batch: int, frames: int) -> None:
-        self._augmenter, self._batch, self._frames = augmenter, batch, frames
+    The second half has the other views of the first.
+    """
+
+    def __init__(self, augmenter: Augmenter, pairs: int, frames: int) -> None:
+        self._augmenter, self._pairs, self._frames = augmenter, pairs, frames
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        check_normalise(self._augmenter.views(self._frames)[1])
         while True:
-            samples = [self._augmenter.sample(self._frames) for _ in range(self._batch)]
-            frames = [mel.normalise(mel.initial_level(), sample[0])[1] for sample in samples]
-            labels = np.stack([sample[1] for sample in samples]).astype(np.int64)
-            yield torch.from_numpy(np.stack(frames)), torch.from_numpy(labels)
+            clean, noisy, labels = zip(*(self._augmenter.views(self._frames) for _ in range(self._pairs)), strict=True)
+            frames = normalise(np.stack((*clean, *noisy)))
+            classes = np.stack((*labels, *labels)).astype(np.int64)
+            yield torch.from_numpy(frames), torch.from_numpy(classes)

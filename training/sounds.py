@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 
 RATE = 16_000
 Wave = NDArray[np.float32]
-KINDS = ("white", "coloured", "hum", "modulated", "tone", "chord", "clicks", "sweep", "silence")
+KINDS = ("white", "coloured", "hum", "modulated", "tone", "chord", "music", "clicks", "sweep", "silence")
+STEADY = ("white", "coloured", "hum")
+"""The kinds that a microphone and a room add to everything."""
 
 
 def _level(wave: NDArray[np.float64], dbfs: float) -> Wave:
@@ -62,6 +64,30 @@ def _modulated(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     return base * swell ** rng.uniform(0.5, 3.0)
 
 
+def _music(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """Chords over a bass and drums in time with each other, as background music has them."""
+    beat = int(RATE * 60.0 / rng.uniform(70, 170) / rng.integers(1, 3))
+    time = np.arange(size) / RATE
+    total = np.zeros(size)
+    root = float(rng.uniform(80, 220))
+    for start in range(0, size, beat):
+        index = start // beat
+        length = min(size - start, int(beat * rng.uniform(0.6, 1.6)))
+        after = time[:length]
+        if index % 4 == 0:
+            root *= float(2.0 ** (rng.choice([-5, -2, 0, 0, 2, 5]) / 12.0))
+            root = min(max(root, 80.0), 260.0)
+        thirds = np.array([0, rng.choice([3, 4]), 7, rng.choice([10, 11, 12])])
+        pitches = root * 2.0 ** (thirds[: rng.integers(1, 5)] / 12.0) * rng.choice([1, 2, 4])
+        chord = _tones(rng, length, pitches, int(rng.integers(2, 12))) * np.minimum(after / 0.008, 1.0)
+        total[start : start + length] += chord * np.exp(-after * rng.uniform(0.5, 8.0)) * rng.uniform(0.3, 1.0)
+        bass = np.sin(2 * np.pi * root / 2 * after) * np.exp(-after * 5.0) * rng.uniform(0, 2)
+        kick = np.sin(2 * np.pi * 60 * after + 8 * np.exp(-after * 30)) * np.exp(-after * 18) * (index % 2 == 0) * 3
+        hat = rng.standard_normal(length) * np.exp(-after * rng.uniform(25, 120)) * rng.uniform(0, 1.5)
+        total[start : start + length] += bass + kick + (np.diff(hat, prepend=0.0) if index % 2 else hat)
+    return total
+
+
 def non_speech(rng: np.random.Generator, kind: str, size: int) -> Wave:
     """A stretch of `kind`, shape (size,), between -60 and -10 dBFS."""
     time = np.arange(size) / RATE
@@ -84,8 +110,10 @@ def non_speech(rng: np.random.Generator, kind: str, size: int) -> Wave:
             wave = wave * (np.sin(2 * np.pi * rng.uniform(0.5, 4) * time) > 0)
     elif kind == "chord":
         wave = _chord(rng, size)
+    elif kind == "music":
+        wave = _music(rng, size)
     elif kind == "clicks":
-        wave = coloured(rng, size, 1.0) * 1e-4
+        wave = coloured(rng, size, 1.0) * 1e-4 * (rng.random() < 0.5)
         for start in rng.integers(0, size, int(rng.integers(2, 40))):
             length = min(size - start, int(rng.uniform(8, 600)))
             wave[start : start + length] += rng.standard_normal(length) * np.exp(-np.arange(length) / (length / 5 + 1))

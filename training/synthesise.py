@@ -11,13 +11,15 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import festival
 import numpy as np
 import sounds
 from numpy.typing import NDArray
 from texts import LANGUAGES, Texts
 from tqdm import tqdm
-from voices import Espeak, Utterance, flite
+from voices import Espeak, Spoken, Utterance, flite
 
 from musetalk_service.engines.builtin import mel
 from musetalk_service.engines.builtin.mouth_table import CLASSES, SILENCE
@@ -107,7 +109,10 @@ _VARIANTS = tuple(
 )
 _HELD_OUT = ("f3", "m2", "Annie", "klatt4", "paul", "linda")
 _FLITE = (("slt", 175.0), ("rms", 100.0), ("awb", 125.0))
+_FLITE_HELD_OUT = (("kal16", 110.0),)
+_FESTIVAL_BATCH = 16
 _CLIP_SECONDS = 7.0
+_FLOOR = float(np.log(8e-7))  # a quiet room: silence between words is never digital
 
 
 def _silence(seconds: float) -> Utterance:
@@ -117,18 +122,26 @@ def _silence(seconds: float) -> Utterance:
 class Speaker:
     """Makes clips: one voice saying a few sentences, with pauses, in a room."""
 
-    def __init__(self, seed: int, flite_share: float, held_out: bool) -> None:
+    def __init__(self, seed: int, flite_share: float, held_out: bool, festival_share: float = 0.0) -> None:
         self._rng = np.random.default_rng(seed)
         self._texts = Texts(seed)
         self._espeak = Espeak()
-        self._flite_share = flite_share
+        self._flite_share, self._festival_share = flite_share, festival_share
+        self._festival = (festival.HELD_OUT,) if held_out else festival.VOICES
+        self._flite = _FLITE_HELD_OUT if held_out else _FLITE
+        self._spoken: list[Spoken] = []
         self._variants = _HELD_OUT if held_out else tuple(v for v in _VARIANTS if v not in _HELD_OUT)
 
     def _utterances(self) -> Iterator[Utterance]:
         rng = self._rng
         speed = float(np.exp(rng.uniform(np.log(0.82), np.log(1.22))))
+        if self._festival_share and rng.random() < self._festival_share:
+            if len(self._spoken) < 4:  # one start of Festival serves several clips
+                self._spoken = self._festival_batch()
+            while True:
+                yield (self._spoken or self._festival_batch()).pop().at_speed(speed)
         if rng.random() < self._flite_share:
-            voice, pitch = _FLITE[rng.integers(len(_FLITE))]
+            voice, pitch = self._flite[rng.integers(len(self._flite))]
             stretch, pitch = rng.uniform(0.8, 1.3), pitch * rng.uniform(0.75, 1.35)
             while True:
                 yield flite(self._texts.english(), voice, stretch, pitch, speed)
@@ -139,6 +152,14 @@ class Speaker:
         while True:
             text = self._texts.english() if english else self._texts.foreign(language)
             yield self._espeak.say(text, voice, rate, tone, spread, speed)
+
+    def _festival_batch(self) -> list[Spoken]:
+        voice = self._festival[self._rng.integers(len(self._festival))]
+        texts = [
+            self._texts.english() if voice.language == "en" else self._texts.foreign(voice.language)
+            for _ in range(_FESTIVAL_BATCH)
+        ]
+        return festival.say(texts, voice, float(self._rng.uniform(0.6, 1.1)))
 
     def speech(self) -> tuple[sounds.Wave, Labels]:
         """Return a clip at 16 kHz in -1..1, and the class of each of its 10 ms frames."""
@@ -170,7 +191,8 @@ class Speaker:
 
 def _frames(wave: sounds.Wave, count: int) -> Frames:
     padded = np.concatenate((np.clip(wave, -1, 1), np.zeros(mel.WINDOW, np.float32)))
-    return mel.log_mel(mel.initial_mel(), padded)[1][:count].astype(np.float16)
+    frames = mel.log_mel(mel.initial_mel(), padded)[1][:count]
+    return np.logaddexp(frames, np.float32(_FLOOR)).astype(np.float16)
 
 
 def _save(path: Path, mels: list[Frames], labels: list[Labels]) -> None:
@@ -178,11 +200,21 @@ def _save(path: Path, mels: list[Frames], labels: list[Labels]) -> None:
     np.savez(path, mel=np.concatenate(mels), label=np.concatenate(labels), start=start)
 
 
-def speech_shard(job: tuple[Path, int, float, float]) -> int:
-    """Write one shard of about `hours`; return its frames."""
-    path, seed, hours, flite_share = job
+class Job(NamedTuple):
+    """One shard of speech to make."""
+
+    path: Path
+    seed: int
+    hours: float
+    flite_share: float
+    festival_share: float
+
+
+def speech_shard(job: Job) -> int:
+    """Write one shard; return its frames."""
+    path, seed, hours, flite_share, festival_share = job
     os.nice(5)
-    speaker = Speaker(seed, flite_share, held_out=False)
+    speaker = Speaker(seed, flite_share, False, festival_share)
     mels: list[Frames] = []
     labels: list[Labels] = []
     total = 0
@@ -208,8 +240,9 @@ def sounds_shard(path: Path, seed: int, clips: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--hours", type=float, default=8.0, help="speech for training")
-    parser.add_argument("--flite-share", type=float, default=0.4, help="share of the clips said by flite")
+    parser.add_argument("--hours", type=float, default=8.0, help="speech of espeak-ng and flite")
+    parser.add_argument("--flite-share", type=float, default=0.4, help="share of its clips said by flite")
+    parser.add_argument("--festival-hours", type=float, default=4.0, help="speech of Festival")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=DATA)
@@ -217,20 +250,26 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for old in options.out.glob("*.npz"):
         old.unlink()
-    shards = max(2, round(options.hours / 0.25))
-    jobs = [
-        (
-            options.out / f"speech_{n:03}.npz",
-            options.seed * 1000 + n,
-            options.hours / shards,
-            options.flite_share,
-        )
-        for n in range(shards)
-    ]
+    jobs = []
+    for name, seed, hours, festival_share in (
+        ("speech", 0, options.hours, 0.0),
+        ("speech_festival", 500, options.festival_hours, 1.0),
+    ):
+        shards = max(2, round(hours / 0.25))
+        jobs += [
+            Job(
+                options.out / f"{name}_{n:03}.npz",
+                options.seed * 1000 + seed + n,
+                hours / shards,
+                share,
+                festival_share,
+            )
+            for n, share in enumerate([options.flite_share] * shards)
+        ]
     context = multiprocessing.get_context("spawn")
     with context.Pool(options.processes, maxtasksperchild=1) as pool:
         total = sum(tqdm(pool.imap_unordered(speech_shard, jobs), total=len(jobs), desc="speech", unit="shard"))
-    sounds_shard(options.out / "sounds.npz", options.seed * 1000 + 998, 540)
+    sounds_shard(options.out / "sounds.npz", options.seed * 1000 + 998, 700)
     print(f"{total / 360_000:.2f} h of speech in {options.out}")
 
 

@@ -1,4 +1,4 @@
-"""The two speech synthesisers, each giving a 16 kHz wave and the mouth class of every instant."""
+"""Two of the synthesisers, espeak-ng and flite, each giving a 16 kHz wave and the mouth class of every instant."""
 
 import ctypes
 import re
@@ -37,6 +37,19 @@ class Utterance(NamedTuple):
     segments: list[Segment]
 
 
+class Spoken(NamedTuple):
+    """What a synthesiser gave: samples in -1..1 at its own rate, and segments."""
+
+    pcm: Wave
+    rate: int
+    segments: list[Segment]
+
+    def at_speed(self, speed: float) -> Utterance:
+        """Played faster and higher by `speed`, at 16 kHz."""
+        wave16 = soxr.resample(self.pcm, self.rate * speed, RATE).astype(np.float32)
+        return Utterance(wave16, [Segment(name, end / speed) for name, end in self.segments])
+
+
 class _EventId(ctypes.Union):
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
@@ -57,7 +70,7 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-def _divide(starts: list[tuple[float, list[str]]], end: float) -> list[Segment]:
+def divide(starts: list[tuple[float, list[str]]], end: float) -> list[Segment]:
     """Turn phones' start times and classes into segments, dividing diphthongs and affricates."""
     segments: list[Segment] = []
     for index, (start, names) in enumerate(starts):
@@ -120,9 +133,7 @@ class Espeak:
             # The event is at the burst; the closure is part of what was given to the phone before.
             start = max(sample / self._rate - lead, starts[-1][0] + _SHORTEST)
             starts.append((start, names))
-        segments = _divide(starts, pcm.size / self._rate)
-        wave16 = soxr.resample(pcm, self._rate * speed, RATE).astype(np.float32)
-        return Utterance(wave16, [Segment(name, end / speed) for name, end in segments])
+        return Spoken(pcm, self._rate, divide(starts, pcm.size / self._rate)).at_speed(speed)
 
 
 def flite(text: str, voice: str, stretch: float, pitch: float, speed: float) -> Utterance:
@@ -145,6 +156,4 @@ def flite(text: str, voice: str, stretch: float, pitch: float, speed: float) -> 
         begin = float(end)
     if not starts:
         return Utterance(np.zeros(0, np.float32), [])
-    segments = _divide(starts, begin)
-    wave16 = soxr.resample(pcm, rate * speed, RATE).astype(np.float32)
-    return Utterance(wave16, [Segment(name, end / speed) for name, end in segments])
+    return Spoken(pcm, rate, divide(starts, begin)).at_speed(speed)

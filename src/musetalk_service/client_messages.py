@@ -14,6 +14,7 @@ _KEY_FRAME, _ACTION = 1, 2
 _NO_AUDIO = 0xFFFFFFFF
 _STATES = ("idle", "speaking", "action")
 
+
 @dataclass(frozen=True)
 class SessionStarted:
     """INIT_SUCCESS. What only newer servers send is empty or zero from older ones."""

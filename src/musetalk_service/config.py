@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -34,6 +34,11 @@ _FRONT_ONLY = {
     "tls_certfile",
     "tls_keyfile",
 }
+
+
+def _number(value: object) -> object:
+    """Digits as a number: a choice among numbers does not take text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def _default_cache_dir() -> Path:
@@ -96,6 +101,10 @@ class Settings(BaseSettings):
     # Engines and hosts
     engine: Literal["builtin", "static"] = Field(
         "builtin", description="Engine of new sessions; static is the last link of every chain."
+    )
+    builtin_look_ahead_ms: Annotated[Literal[0, 40, 80], BeforeValidator(_number)] = Field(
+        80,
+        description="Speech that the built-in network hears ahead of a frame: less delay, or lips that follow better.",
     )
     workers: int = Field(0, ge=0, le=256, description="Engine host processes; 0 is one per spare core, at least one.")
     engine_retry_s: float = Field(10.0, gt=0, description="Seconds before an engine that failed is tried again.")

@@ -15,7 +15,7 @@ from musetalk_service.config import Settings
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import Engine
-from musetalk_service.engines.builtin.network import load_network
+from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, load_network, look_ahead_samples
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import BusClosedError
@@ -44,17 +44,18 @@ class HostAvatars:
 
 def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
     """The host's object graph; tests use it in-process."""
-    engines = load_engines(chain_from(settings.engine))
+    look_ahead_ms = settings.builtin_look_ahead_ms
+    engines = load_engines(chain_from(settings.engine), look_ahead_ms)
     scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)
     network = load_network()
     avatars = HostAvatars(AvatarLibrary(settings.avatars_dir), settings.avatar_memory_mb << 20)
-    return EngineHost(scheduler, avatars.get, lambda: Voice(network)), engines
+    return EngineHost(scheduler, avatars.get, lambda: Voice(network, look_ahead_ms)), engines
 
 
-def ready_message(engines: dict[str, Engine]) -> HostReady:
+def ready_message(engines: dict[str, Engine], look_ahead_ms: int = LOOK_AHEADS[-1]) -> HostReady:
     """What the host tells the front when it can take sessions; every session's own ear looks ahead too."""
     infos = [engine.info for engine in engines.values()]
-    ear = Voice.LOOK_AHEAD_SAMPLES
+    ear = look_ahead_samples(look_ahead_ms)
     return HostReady(
         os.getpid(), [EngineStatus(i.name, i.version, i.device, max(ear, i.look_ahead_samples)) for i in infos]
     )
@@ -68,7 +69,7 @@ def run_host(settings: Settings, bus_fd: int) -> None:
     try:
         host, engines = build_host(settings)
         host.warm_up(DEFAULT_AVATAR, settings.frame_sizes)
-        link.send([ready_message(engines)])
+        link.send([ready_message(engines, settings.builtin_look_ahead_ms)])
         while True:
             messages = link.receive(wait=not host.has_background_work)
             link.send(host.handle(messages) if messages else host.work_in_background())

@@ -143,9 +143,7 @@ async def test_pauses_between_utterances_do_not_add_up(cache_dir: Path, pause_fr
     period_ms = (FRAMES_PER_S + pause_frames) * 40
     np.testing.assert_array_equal(
         (frame_ms - audio_ms).reshape(utterances, -1),
-        np.broadcast_to(
-            frame_ms[0] + (period_ms - 1000) * np.arange(utterances)[:, None], (utterances, FRAMES_PER_S)
-        ),
+        np.broadcast_to(frame_ms[0] + (period_ms - 1000) * np.arange(utterances)[:, None], (utterances, FRAMES_PER_S)),
     )
 
 

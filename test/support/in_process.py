@@ -303,9 +303,7 @@ async def started_service(
     for member in members:
         member.all_forms = all_forms
     metrics = Metrics()
-    front = Front(
-        chosen, clock=clock, hosts=InProcessPool(members, clock, metrics), prepare_command=prepare_command
-    )
+    front = Front(chosen, clock=clock, hosts=InProcessPool(members, clock, metrics), prepare_command=prepare_command)
     await front.start()
     service = Service(front, clock, members)
     try:

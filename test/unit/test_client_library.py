@@ -73,9 +73,7 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def running(
-    handler: Callable[[ServerConnection], Awaitable[None]], **options: Any
-) -> AsyncIterator[str]:
+async def running(handler: Callable[[ServerConnection], Awaitable[None]], **options: Any) -> AsyncIterator[str]:
     async with serve(handler, "127.0.0.1", 0, **options) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         yield f"ws://127.0.0.1:{port}"

@@ -76,8 +76,7 @@ def test_the_saved_file_keeps_every_frame_and_the_sound_in_its_place(tmp_path: P
     recording = noise(1.0)
     units = encoded(40)
     frames = [
-        frame(4000 + 40 * n, 40 * (n - 5) if 5 <= n < 30 else None, unit, key=n == 0)
-        for n, unit in enumerate(units)
+        frame(4000 + 40 * n, 40 * (n - 5) if 5 <= n < 30 else None, unit, key=n == 0) for n, unit in enumerate(units)
     ]
     save(tmp_path / "out.mp4", frames, recording, (64, 64))
     with av.open(str(tmp_path / "out.mp4")) as container:

@@ -69,6 +69,15 @@ def test_wrong_picture_size_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: s
         load_settings()
 
 
+def test_look_ahead_is_one_that_the_network_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUILTIN_LOOK_AHEAD_MS", "40")
+    assert load_settings().builtin_look_ahead_ms == 40
+    for wrong in ("60", "far"):
+        monkeypatch.setenv("BUILTIN_LOOK_AHEAD_MS", wrong)
+        with pytest.raises(ConfigurationError, match=r"BUILTIN_LOOK_AHEAD_MS.* 0, 40 or 80"):
+            load_settings()
+
+
 @pytest.mark.parametrize("alone", ["tls_certfile", "tls_keyfile"])
 def test_certificate_and_key_go_together(alone: str) -> None:
     with pytest.raises(ConfigurationError, match=r"TLS_KEYFILE.*both or none"):

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 from musetalk_service.engines.base import Engine
 from musetalk_service.engines.builtin.engine import BuiltinEngine
+from musetalk_service.engines.builtin.network import LOOK_AHEADS
 from musetalk_service.engines.static import StaticEngine
 from musetalk_service.errors import ModelNotFoundError
 
-FACTORIES: dict[str, Callable[[], Engine]] = {"builtin": BuiltinEngine, "static": StaticEngine}
-"""In falling order: an engine's stand-ins are those after it."""
+FACTORIES: dict[str, Callable[[int], Engine]] = {"builtin": BuiltinEngine, "static": lambda _: StaticEngine()}
+"""From the built-in network's look-ahead in ms. In falling order: an engine's stand-ins are those after it."""
 
 
 def chain_from(name: str) -> list[str]:
@@ -22,6 +23,6 @@ def chain_from(name: str) -> list[str]:
     return names[names.index(name) :]
 
 
-def load_engines(names: Sequence[str]) -> dict[str, Engine]:
-    """Load engines by name, in order."""
-    return {name: FACTORIES[name]() for name in names}
+def load_engines(names: Sequence[str], look_ahead_ms: int = LOOK_AHEADS[-1]) -> dict[str, Engine]:
+    """Load engines by name, in order; `look_ahead_ms` is that of the network that hears the speech."""
+    return {name: FACTORIES[name](look_ahead_ms) for name in names}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from musetalk_service.engines.base import Pcm
-from musetalk_service.engines.builtin.mouth_stream import MouthStream
+from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, MouthStream
 from musetalk_service.engines.builtin.mouth_table import SILENCE, to_mouth
 from musetalk_service.engines.builtin.network import MouthNetwork
 from musetalk_service.models.face import REST, Mouth
@@ -34,10 +34,9 @@ _NOTHING = Heard(REST, None)
 class Voice:
     """The speech of one session. Not thread-safe."""
 
-    LOOK_AHEAD_SAMPLES = MouthStream.LOOK_AHEAD_SAMPLES
-
-    def __init__(self, network: MouthNetwork) -> None:
-        self._mouths = MouthStream(network)
+    def __init__(self, network: MouthNetwork, look_ahead_ms: int = LOOK_AHEADS[-1]) -> None:
+        """ValueError for a look-ahead that the network does not have."""
+        self._mouths = MouthStream(network, look_ahead_ms)
         self._shown = REST
         self._shutting = False
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.builtin.mouth_stream import MouthNetwork
+from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, MouthNetwork
 from musetalk_service.engines.builtin.mouth_track import track_mouth
 from musetalk_service.lip_bench.agreement import (
     STEP,
@@ -68,17 +68,23 @@ def loudness(pcm: NDArray[np.int16]) -> Array:
 
 
 def methods(network: MouthNetwork | None = None) -> dict[str, Method]:
-    """The methods that can be compared here: ``builtin``, ``loudness``, and ``pocketsphinx`` where it is installed."""
+    """The methods that can be compared here: ``builtin`` at its longest look-ahead, and at the shorter ones as
+    ``builtin-40`` and ``builtin-0``; ``loudness``; and ``pocketsphinx`` where it is installed."""
 
-    def builtin(pcm: NDArray[np.int16]) -> Curves:
-        track = track_mouth(pcm, _EVERY, network)
-        return Curves(track.aperture, track.width)
+    def builtin(look_ahead_ms: int) -> Method:
+        def hear(pcm: NDArray[np.int16]) -> Curves:
+            track = track_mouth(pcm, _EVERY, network, look_ahead_ms)
+            return Curves(track.aperture, track.width)
+
+        return hear
 
     def by_phones(pcm: NDArray[np.int16]) -> Curves:
         track = track_phones(pcm, hear_phones(pcm), _EVERY)
         return Curves(track.aperture, track.width)
 
-    chosen: dict[str, Method] = {"builtin": builtin, "loudness": lambda pcm: Curves(loudness(pcm), None)}
+    *shorter, longest = LOOK_AHEADS
+    chosen = {"builtin": builtin(longest)} | {f"builtin-{ms}": builtin(ms) for ms in reversed(shorter)}
+    chosen["loudness"] = lambda pcm: Curves(loudness(pcm), None)
     if is_available():
         chosen["pocketsphinx"] = by_phones
     return chosen

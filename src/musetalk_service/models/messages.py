@@ -63,7 +63,6 @@ class InitData(_Model):
         Literal["json", "binary"], Field(description="Form of the frames; answers are JSON text in any case.")
     ] = "json"
 
-
     def face(self) -> bytes | None:
         """The decoded picture; raises :class:`InvalidMessageError` when it is no base64."""
         if self.face_image is None:

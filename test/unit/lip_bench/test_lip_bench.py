@@ -41,7 +41,7 @@ def test_json_finds_the_engine_in_its_own_lips(folder: Path, capsys: pytest.Capt
     output = capsys.readouterr()
     assert "pocketsphinx is not installed" in output.err
     report = json.loads(output.out)
-    assert report["methods"] == ["builtin", "loudness"]
+    assert report["methods"] == ["builtin", "builtin-40", "builtin-0", "loudness"]
     assert [(clip["name"], clip["group"]) for clip in report["clips"]] == [("grid_a", "studio"), ("web_b", "web")]
     studio, web = (clip["methods"]["builtin"] for clip in report["clips"])
     for measure in ("aperture", "width"):

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from musetalk_service import __version__
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import AvatarStream, EngineInfo, EngineStream, FrameRequest, Picture
-from musetalk_service.engines.builtin.mouth_stream import MouthStream
+from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, look_ahead_samples
 from musetalk_service.models.media import FrameSize
 
 
 class BuiltinEngine:
     """Needs no download and no GPU. What it draws of the speech comes with each request."""
 
-    info = EngineInfo("builtin", __version__, "cpu", look_ahead_samples=MouthStream.LOOK_AHEAD_SAMPLES)
+    def __init__(self, look_ahead_ms: int = LOOK_AHEADS[-1]) -> None:
+        """ValueError for a look-ahead that the network does not have."""
+        self.info = EngineInfo("builtin", __version__, "cpu", look_ahead_samples=look_ahead_samples(look_ahead_ms))
 
     def open(self, avatar: Avatar, size: FrameSize) -> EngineStream:
         return AvatarStream(avatar, size)

@@ -22,18 +22,18 @@ REACH = WINDOW - LEFT_PAD
 
 _FFT_SIZE = 512
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 7600.0
-_POWER_FLOOR = 1e-6  # about -82 dBFS of white noise: 16-bit rounding noise stays below it
+_POWER_FLOOR = 2e-7  # about -98 dBFS of white noise, which is that of 16-bit rounding
 LOWEST = float(np.log(_POWER_FLOOR))
 """Log power of a band in digital silence."""
 _PRE_EMPHASIS = np.float32(0.97)
 
-_QUIETEST_PEAK = -7.6  # mean log power; speech of about -55 dBFS RMS
-_PEAK_DECAY = 0.0069  # nepers of power a frame: 3 dB a second
-_ACTIVE_RANGE = 2.53  # 11 dB: frames this near to the peak count as speech for the mean
-_JUMP = 1.4  # 6 dB above the peak: a new source, so learn its spectrum quickly
-_FAST, _SLOW = 20.0, 300.0  # frames that the running mean spans at first, and in the long run
-_SCALE = 2.5
-_CLIP = 3.0
+QUIETEST_PEAK = -9.6  # mean log power; speech of about -64 dBFS RMS
+PEAK_DECAY = 0.00345  # nepers of power a frame: 1.5 dB a second
+ACTIVE_RANGE = 2.53  # 11 dB: frames this near to the peak count as speech for the mean
+JUMP = 1.4  # 6 dB above the peak: a new source, so learn its spectrum quickly
+FAST, SLOW = 20.0, 300.0  # frames that the running mean spans at first, and in the long run
+SCALE = 2.5
+LEAST, MOST = -2.0, 3.0  # noise fills what lies 22 dB below the voice's mean anyway
 
 
 @functools.cache
@@ -114,11 +114,11 @@ def _speech_shape() -> NDArray[np.float32]:
 
 def initial_level() -> LevelState:
     """The state before anything is heard."""
-    return LevelState(_speech_shape() + np.float32(_QUIETEST_PEAK), 0.0, _QUIETEST_PEAK)
+    return LevelState(_speech_shape() + np.float32(QUIETEST_PEAK), 0.0, QUIETEST_PEAK)
 
 
 def normalise(state: LevelState, frames: NDArray[np.float32]) -> tuple[LevelState, NDArray[np.float32]]:
-    """Subtract the running mean of the active frames so far from `frames` (t, 40); values in -3..3.
+    """Subtract the running mean of the active frames so far from `frames` (t, 40); values in -2..3.
 
     Frame by frame, so that a voice's level and a microphone's colour drop out within half a second.
     """
@@ -126,16 +126,16 @@ def normalise(state: LevelState, frames: NDArray[np.float32]) -> tuple[LevelStat
     result = np.empty_like(frames)
     levels: list[float] = frames.mean(axis=1).tolist()
     for index, level in enumerate(levels):
-        peak = max(peak - _PEAK_DECAY, _QUIETEST_PEAK)
-        if level > max(peak - _ACTIVE_RANGE, _QUIETEST_PEAK):
+        peak = max(peak - PEAK_DECAY, QUIETEST_PEAK)
+        if level > max(peak - ACTIVE_RANGE, QUIETEST_PEAK):
             if span == 0.0:
                 mean = _speech_shape() + np.float32(level)
-            elif level > peak + _JUMP:
-                span = min(span, _FAST)
-            span = min(max(span + 1.0, _FAST), _SLOW)
+            elif level > peak + JUMP:
+                span = min(span, FAST)
+            span = min(max(span + 1.0, FAST), SLOW)
             mean = mean + (frames[index] - mean) * np.float32(1.0 / span)
             peak = max(peak, level)
         np.subtract(frames[index], mean, out=result[index])
-    result *= np.float32(1.0 / _SCALE)
-    np.clip(result, -_CLIP, _CLIP, out=result)
+    result *= np.float32(1.0 / SCALE)
+    np.clip(result, LEAST, MOST, out=result)
     return LevelState(mean, span, peak), result

@@ -1,60 +1,50 @@
-"""One session's mouth: 16 kHz speech in, the mouth of any instant out, 107.5 ms of look-ahead."""
+"""One session's mouth: 16 kHz speech in, the mouth of any instant out, up to 127.5 ms of look-ahead."""
 
+import functools
 from collections import deque
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.builtin import mel
 from musetalk_service.engines.builtin.mouth_table import CLASSES, SILENCE, to_mouth
-from musetalk_service.engines.builtin.network import STACK, MouthNetwork, load_network
+from musetalk_service.engines.builtin.network import LOOK_AHEADS, STACK, STEP_MS, MouthNetwork, load_network
 from musetalk_service.models.face import REST, Mouth
 
-__all__ = ["LOOK_AHEAD_STEPS", "MouthNetwork", "MouthStream", "Sounds", "load_network", "relax"]
-
-LOOK_AHEAD_STEPS = 3
-"""Steps of 20 ms that the network waits before it judges a frame."""
+__all__ = ["LOOK_AHEADS", "MouthNetwork", "MouthStream", "Sounds", "load_network", "look_ahead_samples"]
 
 LEAD = 320
 """Samples from a position to the instant shown: a video frame stays for 40 ms, so it shows its middle."""
 
 _STEP = STACK * mel.HOP
-_LAG = LOOK_AHEAD_STEPS * STACK
 _WARM_UP_FRAMES = 128  # the network hears 1.26 s
-_KEPT_FRAMES = 8  # frames kept before the one that was asked for
+_BEFORE = 10  # frames before an instant that shape its mouth, and after it
+_AFTER = 10
+_HISTORY = _BEFORE + 2 + LOOK_AHEADS[-1] // STEP_MS * STACK
 _PIECE = mel.SAMPLE_RATE // 2  # samples processed at once, at most
 _REST_AFTER = mel.SAMPLE_RATE // 2  # so long after the last sample the mouth is at rest in any case
-_RELEASE = np.float32(np.exp(-10.0 / 60.0))  # a 10 ms frame's share of a decay of 60 ms: lips close gently
-_KERNEL = np.array([0.26, 0.48, 0.26], np.float32)  # Gaussian, sigma 9 ms: closures survive it
-_KERNEL.flags.writeable = False
-_SILENT = np.zeros((1, len(CLASSES)), np.float32)
-_SILENT[0, SILENCE] = 1.0
+_INERTIA = 4.0  # frames of 10 ms; a gesture of the lips takes some 100 ms from one shape to the next
+_CONTACT_REACH = 2  # frames to either side of an instant in which a closure counts: those of its video frame
+_SILENT = np.zeros((1, len(LOOK_AHEADS), len(CLASSES)), np.float32)
+_SILENT[:, :, SILENCE] = 1.0
 _SILENT.flags.writeable = False
 
 
-def relax(posteriors: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Let the last sound fade out while silence sets in: rows (n, classes), after the relaxed row `before`.
+def look_ahead_samples(look_ahead_ms: int) -> int:
+    """Samples after a position that its exact mouth needs, by the look-ahead of the network's head.
 
-    The probability of all sounds together falls no faster than by `_RELEASE` a frame; what that adds has the
-    proportions of the row before.
+    Off the 20 ms grid up to 240 more. ValueError for what is not one of `LOOK_AHEADS`.
     """
-    relaxed: NDArray[np.float32] = posteriors.copy()
-    for row in relaxed:
-        missing = (1.0 - before[SILENCE]) * _RELEASE - (1.0 - row[SILENCE])
-        if missing > 0.0:
-            share = missing / (1.0 - before[SILENCE])
-            silence = row[SILENCE] - missing
-            row += share * before
-            row[SILENCE] = silence
-        before = row
-    return relaxed
+    if look_ahead_ms not in LOOK_AHEADS:
+        raise ValueError(f"no head looks {look_ahead_ms} ms ahead, only {', '.join(map(str, LOOK_AHEADS))}")
+    return LEAD + (look_ahead_ms // STEP_MS + 1) * _STEP + mel.REACH - mel.HOP
 
 
 class _State:
     """What the network has made of the samples up to some position. Arrays are replaced, never written."""
 
-    __slots__ = ("first", "frames", "hidden", "level", "levels", "mel", "posteriors", "relaxed")
+    __slots__ = ("first", "frames", "hidden", "level", "levels", "mel", "posteriors")
 
     def __init__(self, network: MouthNetwork, level: mel.LevelState) -> None:
         self.mel = mel.initial_mel()
@@ -64,13 +54,12 @@ class _State:
         self.hidden, _ = network.run(network.initial(), silence)
         self.frames = np.zeros((0, mel.BANDS), np.float32)
         """Normalised frames that wait for their pair, at most one."""
-        self.first = -_LAG
+        self.first = -_HISTORY
         """Index of the first frame in `posteriors` and in `levels`."""
-        self.posteriors = np.zeros((0, len(CLASSES)), np.float32)
-        self.relaxed = self.posteriors
-        """The same with silence setting in gradually, as lips come to rest after a sound."""
-        self.levels = np.zeros(_LAG, np.float32)
-        """Mean of each normalised frame; runs the look-ahead further than `posteriors`."""
+        self.posteriors: NDArray[np.float32] = np.repeat(_SILENT, _HISTORY, axis=0)
+        """What the heads said when each frame had come, of frames their look-ahead before it."""
+        self.levels = np.full(_HISTORY, mel.LEAST, np.float32)
+        """Mean of each normalised frame."""
 
     def copy(self) -> "_State":
         """Return a state that goes on by itself."""
@@ -88,8 +77,6 @@ class _State:
         self.frames = frames[whole:]
         if whole:
             self.hidden, posteriors = network.run(self.hidden, frames[:whole])
-            before = self.relaxed[-1] if len(self.relaxed) else _SILENT[0]
-            self.relaxed = np.concatenate((self.relaxed, relax(posteriors, before)))
             self.posteriors = np.concatenate((self.posteriors, posteriors))
             self.levels = np.concatenate((self.levels, frames[:whole].mean(axis=1)))
 
@@ -97,20 +84,29 @@ class _State:
         """Drop the frames before index `before`."""
         surplus = min(before - self.first, len(self.posteriors))
         if surplus > 0:
-            self.posteriors, self.relaxed = self.posteriors[surplus:], self.relaxed[surplus:]
-            self.levels = self.levels[surplus:]
+            self.posteriors, self.levels = self.posteriors[surplus:], self.levels[surplus:]
             self.first += surplus
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(part: float, count: int) -> NDArray[np.float32]:
+    """Shares of `count` frames from `_BEFORE` before one on, for an instant `part` of a frame after it; sum 1."""
+    distance = np.arange(count) - _BEFORE - part
+    weights = np.exp(-0.5 * (distance / _INERTIA) ** 2)
+    shares: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
+    shares.flags.writeable = False
+    return shares
 
 
 class Sounds(NamedTuple):
     """What is heard at one instant: the arguments of `to_mouth`."""
 
     posteriors: NDArray[np.float32]
-    """Probability of each class, smoothed and with silence setting in gradually, shape (classes,)."""
+    """Probability of each class over the time in which lips move from one shape to another, shape (classes,)."""
     nearby: NDArray[np.float32]
-    """The unsmoothed ones of the frames around, shape (4, classes)."""
+    """The unsmoothed ones of the video frame's own time, shape (4, classes)."""
     level: float
-    """Loudness against the voice's own mean, in units of 11 dB."""
+    """Loudness over the same time against the voice's own mean, in units of 11 dB."""
 
 
 class MouthStream:
@@ -120,13 +116,11 @@ class MouthStream:
     has been used is dropped. Memory is the queue and some 30 kB.
     """
 
-    LOOK_AHEAD_SAMPLES: ClassVar[int] = LEAD + (LOOK_AHEAD_STEPS + 1) * _STEP + mel.REACH - mel.HOP
-    """Samples after a position that its exact mouth needs; off the 20 ms grid up to 240 more."""
-
-    def __init__(self, network: MouthNetwork) -> None:
-        """Start at position 0. ValueError for a network of another look-ahead."""
-        if network.look_ahead != LOOK_AHEAD_STEPS:
-            raise ValueError(f"the network looks {network.look_ahead} steps ahead, not {LOOK_AHEAD_STEPS}")
+    def __init__(self, network: MouthNetwork, look_ahead_ms: int = LOOK_AHEADS[-1]) -> None:
+        """Start at position 0. ValueError for a look-ahead that no head of the network has."""
+        self.LOOK_AHEAD_SAMPLES = look_ahead_samples(look_ahead_ms)
+        # The look-ahead of every head that may be asked, in frames: what the best has not judged yet, the next has.
+        self._delays = [ahead // STEP_MS * STACK for ahead in LOOK_AHEADS if ahead <= look_ahead_ms]
         self._network = network
         self._origin = 0
         self._pushed = 0
@@ -138,6 +132,13 @@ class MouthStream:
     def pushed(self) -> int:
         """The position after the last pushed sample."""
         return self._pushed
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of the arrays that are kept from one chunk to the next."""
+        state = self._state
+        kept = (state.mel.tail, state.level.mean, *state.hidden, state.frames, state.posteriors, state.levels)
+        return sum(array.nbytes for array in kept) + sum(piece.nbytes for piece in self._queue)
 
     def push(self, pcm: NDArray[np.int16]) -> None:
         """Append speech: 16 kHz mono, shape (n,), any length."""
@@ -162,20 +163,31 @@ class MouthStream:
         # Frame k is centred on sample 160 k + 80: the instant lies between frames low and low + 1.
         offset = position + LEAD - self._origin - mel.HOP // 2
         low = offset // mel.HOP
-        weight = offset / mel.HOP - low
-        step = (low + 2) // STACK + LOOK_AHEAD_STEPS
-        needed = self._origin + step * _STEP + _STEP - mel.HOP + mel.REACH
+        stop = ((low + 2) // STACK + 1) * STACK + self._delays[-1]
+        needed = self._origin + stop * mel.HOP - mel.HOP + mel.REACH
         self._feed_queue(min(needed, self._pushed))
-        self._state.forget(low - _KEPT_FRAMES)
+        self._state.forget(low - _BEFORE)
         state = self._state
         if needed > self._fed:
             state = state.copy()
             state.feed(self._network, np.zeros(needed - self._fed, np.float32))
-        at = low - state.first
-        relaxed = state.relaxed[at - 1 : at + 3]
-        smooth = (1.0 - weight) * (_KERNEL @ relaxed[:3]) + weight * (_KERNEL @ relaxed[1:])
-        level = (1.0 - weight) * float(state.levels[at]) + weight * float(state.levels[at + 1])
-        return Sounds(smooth.astype(np.float32), state.posteriors[at - 1 : at + 3], level)
+        return self._weigh(state, low, offset / mel.HOP - low, stop)
+
+    def _weigh(self, state: _State, low: int, part: float, stop: int) -> Sounds:
+        """Sounds at `part` of the way from frame `low` to the next, of what was heard before frame `stop`."""
+        first, last = low - _BEFORE, min(low + _AFTER, stop - 1)
+        rows = []
+        for head in range(len(self._delays) - 1, -1, -1):
+            delay = self._delays[head]
+            until = min(stop - delay, last + 1)
+            rows.append(state.posteriors[first + delay - state.first : until + delay - state.first, head])
+            first = until
+        posteriors = np.concatenate(rows)
+        weights = _weights(part, len(posteriors))
+        begin = low - _BEFORE - state.first
+        level = float(weights @ state.levels[begin : begin + len(posteriors)])
+        at = _BEFORE + 1 - _CONTACT_REACH
+        return Sounds(weights @ posteriors, posteriors[at : at + 2 * _CONTACT_REACH], level)
 
     def reset(self, position: int) -> None:
         """Forget everything queued; the next pushed sample has this position. The voice's level is kept."""
@@ -186,9 +198,14 @@ class MouthStream:
     def _feed_queue(self, until: int) -> None:
         """Run the network up to position `until`, all of which has been pushed."""
         while self._fed < until:
-            piece = self._queue.popleft()
-            size = min(piece.size, until - self._fed, _PIECE)
-            if size < piece.size:
-                self._queue.appendleft(piece[size:])
-            self._state.feed(self._network, piece[:size].astype(np.float32) / np.float32(32768.0))
-            self._fed += size
+            pieces: list[NDArray[np.int16]] = []
+            wanted = min(until - self._fed, _PIECE)
+            self._fed += wanted
+            while wanted:
+                piece = self._queue.popleft()
+                if piece.size > wanted:
+                    self._queue.appendleft(piece[wanted:])
+                    piece = piece[:wanted]
+                pieces.append(piece)
+                wanted -= piece.size
+            self._state.feed(self._network, np.concatenate(pieces).astype(np.float32) / np.float32(32768.0))

@@ -50,15 +50,41 @@ TABLE: NDArray[np.float32] = np.array(list(_ROWS.values()), dtype=np.float32)
 """Channels of a class held for long, shape (classes, 10), in the order of `Mouth`."""
 TABLE.flags.writeable = False
 
-_JAW = Mouth._fields.index("jaw")
-_ROUND = Mouth._fields.index("round")
+# How much a sound insists on its opening, and on its width and rounding, against its neighbours' (the dominance of
+# Cohen and Massaro, 1993). The order is that of coarticulation studies: the jaw is held high for "s" and "sh" and is
+# free in "h", "k" and "l" (Keating, Lindblom, Lubker and Kreiman, 1994); tongue consonants and "h" take the lips of
+# the vowels around them, rounded sounds give theirs (Perkell and Matthies, 1992). Silence has no shape of its own.
+_DOMINANCE: dict[str, tuple[float, float]] = {
+    "sil": (0.0, 0.0), "aa": (1.0, 0.7), "ae": (1.0, 0.8), "eh": (1.0, 0.7), "ey": (1.0, 0.9), "ih": (0.8, 0.7),
+    "iy": (1.0, 1.0), "ax": (0.5, 0.3), "ah": (0.8, 0.5), "er": (0.8, 0.8), "ao": (1.0, 1.2), "oh": (1.0, 1.2),
+    "uh": (0.8, 1.0), "uw": (1.0, 1.4), "oe": (1.0, 1.2), "pbm": (1.5, 0.4), "fv": (1.2, 0.5), "w": (1.2, 1.5),
+    "r": (0.8, 0.8), "sh": (1.2, 0.9), "s": (1.2, 0.4), "th": (0.8, 0.4), "tdn": (0.6, 0.25), "l": (0.5, 0.3),
+    "kg": (0.4, 0.2), "y": (0.6, 0.7), "h": (0.2, 0.1),
+}  # fmt: skip
+
 _PRESS = Mouth._fields.index("press")
-_UPPER_RAISE = Mouth._fields.index("upper_raise")
 _TUCK = Mouth._fields.index("tuck")
 _OPENING = [Mouth._fields.index(name) for name in ("jaw", "upper_raise", "lower_drop")]
+_SHAPE = [Mouth._fields.index(name) for name in ("wide", "round")]
 _SPEECH_FROM, _SPEECH_FULL = 0.06, 0.30
-_CONTACT_FROM, _CONTACT_FULL = 0.25, 0.50
+_PRESS_FULL = 0.9  # a little doubt parts the lips as little
+_TUCK_FROM, _TUCK_FULL = 0.20, 0.70
 _EFFORT_SLOPE, _EFFORT_LEAST, _EFFORT_MOST = 0.10, 0.80, 1.12
+
+
+def _dominance() -> NDArray[np.float32]:
+    """Weight of each class in each channel, shape (classes, 10)."""
+    weights = np.ones_like(TABLE)
+    weights[SILENCE] = 0.0
+    for row, name in enumerate(CLASSES):
+        weights[row, _OPENING], weights[row, _SHAPE] = _DOMINANCE[name]
+    return weights
+
+
+_WEIGHTS = _dominance()
+_WEIGHTED = np.concatenate((_WEIGHTS * TABLE, _WEIGHTS), axis=1)
+"""For one product: the weighted channels, and the weights' sums, shape (classes, 20)."""
+_WEIGHTED.flags.writeable = False
 
 
 def _ramp(value: float, start: float, full: float) -> float:
@@ -70,23 +96,21 @@ def _ramp(value: float, start: float, full: float) -> float:
 def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level: float) -> Mouth:
     """Turn class probabilities into a mouth.
 
-    `posteriors` (classes,) are smoothed, at the instant; `nearby` (n, classes) are the unsmoothed ones of
-    the video frame around it, so that a closure shorter than a frame is still seen; `level` is the frame's
-    loudness against the voice's own mean, in units of 11 dB.
+    `posteriors` (classes,) are those of the time in which lips move from one shape to another; `nearby`
+    (n, classes) are the unsmoothed ones of the video frame's own time, so that a closure shorter than a frame
+    is still seen in full; `level` is the loudness against the voice's own mean, in units of 11 dB: louder
+    sounds are made with more effort.
     """
-    sounding = 1.0 - float(posteriors[SILENCE])
-    speech = _ramp(sounding, _SPEECH_FROM, _SPEECH_FULL)
+    speech = _ramp(1.0 - float(posteriors[SILENCE]), _SPEECH_FROM, _SPEECH_FULL)
     if speech == 0.0:
         return Mouth()
     # The shape of the sounds alone: a doubt whether it is speech at all must not half shut the mouth.
-    channels = posteriors @ TABLE / np.float32(sounding)
+    weighted = posteriors @ _WEIGHTED
+    channels = weighted[: TABLE.shape[1]] / weighted[TABLE.shape[1] :]
+    press = _ramp(float(nearby[:, BILABIAL].max()), 0.0, _PRESS_FULL)
+    tuck = (1.0 - press) * _ramp(float(nearby[:, LABIODENTAL].max()), _TUCK_FROM, _TUCK_FULL)
     effort = min(_EFFORT_MOST, max(_EFFORT_LEAST, 1.0 + _EFFORT_SLOPE * level))
-    lips = float(nearby[:, BILABIAL].max())
-    teeth = float(nearby[:, LABIODENTAL].max())
-    press = _ramp(lips, _CONTACT_FROM, _CONTACT_FULL)
-    tuck = (1.0 - press) * _ramp(teeth, _CONTACT_FROM, _CONTACT_FULL)
-    gate = max(0.0, 1.0 - lips - 0.3 * teeth) ** 2 * (1.0 - press)
-    channels[_OPENING] *= effort * gate
+    channels[_OPENING] *= effort * (1.0 - press)
     channels *= 1.0 - tuck
     channels += tuck * TABLE[LABIODENTAL]
     channels[_PRESS], channels[_TUCK] = press, tuck

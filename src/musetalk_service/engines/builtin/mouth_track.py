@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.builtin import mouth_measures
-from musetalk_service.engines.builtin.mouth_stream import MouthNetwork, MouthStream, load_network
+from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, MouthNetwork, MouthStream, load_network
 from musetalk_service.engines.builtin.mouth_table import CLASSES, SILENCE, to_mouth
 from musetalk_service.models.face import REST, Mouth
 from musetalk_service.models.media import SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -26,7 +26,7 @@ class MouthTrack:
     The frame stays for 40 ms, so its mouth is that of the instant 20 ms later.
     """
     classes: Array
-    """Probability of each class of `mouth_table.CLASSES`, shape (n, 27)."""
+    """Probability of each class of `mouth_table.CLASSES` in the frame's own 40 ms, shape (n, 27)."""
     channels: Array
     """The channels of `Mouth`, 0 to 1, shape (n, 10)."""
 
@@ -47,7 +47,10 @@ class MouthTrack:
 
 
 def track_mouth(
-    pcm: NDArray[np.int16], every: int = SAMPLES_PER_FRAME, network: MouthNetwork | None = None
+    pcm: NDArray[np.int16],
+    every: int = SAMPLES_PER_FRAME,
+    network: MouthNetwork | None = None,
+    look_ahead_ms: int = LOOK_AHEADS[-1],
 ) -> MouthTrack:
     """Run a recording through `MouthStream`.
 
@@ -55,17 +58,18 @@ def track_mouth(
         pcm: 16 kHz mono, shape (n,).
         every: samples between instants; the default is one instant per video frame, 25 a second.
         network: another one than that of the package.
+        look_ahead_ms: which of the network's heads judges.
 
     Raises:
-        ValueError: not a one-dimensional array of int16.
+        ValueError: not a one-dimensional array of int16, or no such look-ahead.
     """
-    stream = MouthStream(network or load_network())
+    stream = MouthStream(network or load_network(), look_ahead_ms)
     stream.push(pcm)
     positions = range(0, pcm.size, every)
     classes = np.empty((len(positions), len(CLASSES)))
     channels = np.empty((len(positions), len(Mouth._fields)))
     for row, position in enumerate(positions):
         sounds = stream.sounds_at(position)
-        classes[row] = _SILENT if sounds is None else sounds.posteriors
+        classes[row] = _SILENT if sounds is None else sounds.nearby.mean(axis=0)
         channels[row] = REST if sounds is None else to_mouth(*sounds)
     return MouthTrack(np.array(positions, np.float64) / SAMPLE_RATE, classes, channels)

@@ -2,8 +2,9 @@
 
 Architecture (Bai et al., 2018, "An Empirical Evaluation of Generic Convolutional and Recurrent Networks"):
 two stacked 10 ms frames -> linear -> residual blocks of a dilated causal convolution (kernel 3) and a
-linear layer -> linear. Every 20 ms step gives the class logits of two 10 ms frames, `look_ahead` steps
-back. Batch normalisation is folded into the weights when they are written.
+linear layer -> three heads. Every 20 ms step, each head gives the class logits of two 10 ms frames: those of
+its look-ahead ago, about which it has heard so much more. Batch normalisation is folded into the weights
+when they are written.
 """
 
 import functools
@@ -20,13 +21,16 @@ from musetalk_service.engines.builtin.mouth_table import CLASSES
 
 STACK = 2
 """Frames to a step."""
+STEP_MS = 20
+LOOK_AHEADS = (0, 40, 80)
+"""What each head waits for, in ms after the frame that it judges."""
 
 Array = NDArray[np.float32]
 
 
 class _Block(NamedTuple):
     dilation: int
-    taps: tuple[Array, Array, Array]
+    kernel: Array
     bias: Array
     mix: Array
     mix_bias: Array
@@ -40,7 +44,8 @@ class MouthNetwork:
         self.metadata: dict[str, Any] = json.loads(str(weights["metadata"]))
         if tuple(self.metadata["classes"]) != CLASSES:
             raise ValueError("the weights were trained for other mouth classes")
-        self.look_ahead = int(self.metadata["look_ahead_steps"])
+        if tuple(self.metadata.get("look_aheads_ms", ())) != LOOK_AHEADS:
+            raise ValueError(f"the weights were trained for other look-aheads than {LOOK_AHEADS} ms")
 
         def array(name: str) -> Array:
             value = np.ascontiguousarray(weights[name], dtype=np.float32)
@@ -51,18 +56,20 @@ class MouthNetwork:
         self._output, self._output_bias = array("output.weight"), array("output.bias")
         self._blocks: list[_Block] = []
         for index, dilation in enumerate(self.metadata["dilations"]):
-            kernel = array(f"block{index}.kernel")
             self._blocks.append(
                 _Block(
                     int(dilation),
-                    (kernel[0], kernel[1], kernel[2]),
+                    array(f"block{index}.kernel"),
                     array(f"block{index}.bias"),
                     array(f"block{index}.mix"),
                     array(f"block{index}.mix_bias"),
                 )
             )
         width = self._input.shape[1]
-        if self._input.shape[0] != STACK * mel.BANDS or self._output.shape != (width, STACK * len(CLASSES)):
+        if self._input.shape[0] != STACK * mel.BANDS or self._output.shape != (
+            width,
+            len(LOOK_AHEADS) * STACK * len(CLASSES),
+        ):
             raise ValueError("the weights have other shapes than the network")
 
     def initial(self) -> tuple[Array, ...]:
@@ -71,9 +78,9 @@ class MouthNetwork:
         return tuple(np.zeros((2 * block.dilation, width), np.float32) for block in self._blocks)
 
     def run(self, state: tuple[Array, ...], frames: Array) -> tuple[tuple[Array, ...], Array]:
-        """Take normalised mel frames (2 n, 40); return the new state and posteriors (2 n, classes).
+        """Take normalised mel frames (2 n, 40); return the new state and posteriors (2 n, heads, classes).
 
-        The posteriors of step s are those of the frames of step s - `look_ahead`.
+        Those of step s and a head are of the frames of its look-ahead before step s.
         """
         steps = len(frames) // STACK
         x = np.maximum(frames.reshape(steps, STACK * mel.BANDS) @ self._input + self._input_bias, 0.0)
@@ -81,17 +88,18 @@ class MouthNetwork:
         for block, history in zip(self._blocks, state, strict=True):
             past = np.concatenate((history, x))
             histories.append(past[steps:])
-            hidden = block.bias + past[:steps] @ block.taps[0]
-            hidden += past[block.dilation : block.dilation + steps] @ block.taps[1]
-            hidden += x @ block.taps[2]
+            taps = np.concatenate((past[:steps], past[block.dilation : block.dilation + steps], x), axis=1)
+            hidden = taps @ block.kernel
+            hidden += block.bias
             np.maximum(hidden, 0.0, out=hidden)
-            x = x + hidden @ block.mix + block.mix_bias
+            x = x + hidden @ block.mix
+            x += block.mix_bias
         logits = np.maximum(x, 0.0) @ self._output + self._output_bias
-        logits = logits.reshape(steps * STACK, len(CLASSES))
-        logits -= logits.max(axis=1, keepdims=True)
+        logits = logits.reshape(steps, len(LOOK_AHEADS), STACK, len(CLASSES))
+        logits -= logits.max(axis=3, keepdims=True)
         posteriors = np.exp(logits, out=logits)
-        posteriors /= posteriors.sum(axis=1, keepdims=True)
-        return tuple(histories), posteriors
+        posteriors /= posteriors.sum(axis=3, keepdims=True)
+        return tuple(histories), posteriors.transpose(0, 2, 1, 3).reshape(steps * STACK, len(LOOK_AHEADS), -1)
 
 
 @functools.cache

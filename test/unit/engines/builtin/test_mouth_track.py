@@ -31,7 +31,7 @@ def test_a_live_stream_that_hears_only_the_look_ahead_shows_the_same(speech: np.
     track = track_mouth(speech)
     live = MouthStream(load_network())
     for row, position in enumerate(range(0, speech.size, FRAME)):
-        live.push(speech[live.pushed : position + MouthStream.LOOK_AHEAD_SAMPLES])
+        live.push(speech[live.pushed : position + live.LOOK_AHEAD_SAMPLES])
         np.testing.assert_allclose(live.mouth_at(position), track.channels[row], atol=1e-5)
 
 
@@ -45,7 +45,7 @@ def test_frames_are_40_ms_apart_and_cover_the_recording(speech: np.ndarray) -> N
 
 def test_lips_are_shut_where_a_bilabial_is_heard_and_open_elsewhere(speech: np.ndarray) -> None:
     track = track_mouth(speech)
-    closed = track.classes[:, BILABIAL] > 0.9
+    closed = track.classes[:, BILABIAL] > 0.7
     open_ = track.classes[:, [BILABIAL, SILENCE]].sum(axis=1) < 0.05
     assert closed.sum() > 5 and track.aperture[closed].max() < 0.01
     assert np.median(track.aperture[open_]) > 0.02

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from musetalk_service.engines.builtin.mouth_table import CLASSES
-from musetalk_service.engines.builtin.network import MouthNetwork, load_network
+from musetalk_service.engines.builtin.network import LOOK_AHEADS, MouthNetwork, load_network
 
 
 def _weights() -> dict[str, Any]:
@@ -24,8 +24,8 @@ def _frames(count: int) -> np.ndarray:
 def test_posteriors_are_probabilities() -> None:
     network = load_network()
     _, posteriors = network.run(network.initial(), _frames(50))
-    assert posteriors.shape == (50, len(CLASSES))
-    np.testing.assert_allclose(posteriors.sum(axis=1), 1.0, atol=1e-5)
+    assert posteriors.shape == (50, len(LOOK_AHEADS), len(CLASSES))
+    np.testing.assert_allclose(posteriors.sum(axis=2), 1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 17, 40])
@@ -72,6 +72,15 @@ def test_weights_for_other_classes_are_refused() -> None:
     metadata["classes"] = metadata["classes"][::-1]
     weights["metadata"] = np.array(json.dumps(metadata))
     with pytest.raises(ValueError, match="classes"):
+        MouthNetwork(weights)
+
+
+def test_weights_for_other_look_aheads_are_refused() -> None:
+    weights = _weights()
+    metadata = json.loads(str(weights["metadata"]))
+    metadata["look_aheads_ms"] = [60]
+    weights["metadata"] = np.array(json.dumps(metadata))
+    with pytest.raises(ValueError, match="look-aheads"):
         MouthNetwork(weights)
 
 
