@@ -211,3 +211,16 @@ def test_certificate_is_read_back(tmp_path: Path) -> None:
     assert read.names == tuple(NAMES)
     assert read.self_signed
     assert read.begins < datetime.now(timezone.utc) < read.expires - timedelta(days=364)
+
+
+def test_without_mediapipe_avatars_are_missing_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    finding = machine.check_landmarker(load_settings())
+    assert (finding.level, finding.advice) == ("warning", "make avatars")
+
+
+def test_a_landmarker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    settings = load_settings().model_copy(update={"face_landmarker_path": tmp_path / "none"})
+    assert "there is no file" in machine.check_landmarker(settings).found

@@ -22,6 +22,7 @@ _CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
     ("GPU", machine.check_gpu),
     ("MODEL_PATH", machine.check_models),
     ("AVATARS_DIR", machine.check_avatars),
+    ("avatars", machine.check_landmarker),
     ("CACHE_DIR", machine.check_cache),
     ("port", machine.check_port),
     ("TLS", service.check_tls),

@@ -1,8 +1,10 @@
 """What the machine offers: Python and its packages, processor, memory, GPU, folders and the port."""
 
 import contextlib
+import ctypes
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -108,6 +110,25 @@ def check_avatars(settings: Settings) -> Finding:
         return Finding("AVATARS_DIR", "warning", found, advice)
     absent = "not there; every user is answered by the default avatar"
     return _check_folder("AVATARS_DIR", settings.avatars_dir, absent)
+
+
+def check_landmarker(settings: Settings) -> Finding:
+    """What it takes to make avatars, without loading it: it may crash."""
+    if importlib.util.find_spec("mediapipe") is None:
+        return Finding(
+            "avatars", "warning", "MediaPipe is not installed: no avatars of photos and videos", "make avatars"
+        )
+    for library in ("libEGL.so.1", "libGLESv2.so.2"):
+        try:
+            ctypes.CDLL(library)
+        except OSError as error:
+            return Finding("avatars", "warning", f"MediaPipe cannot load {error}", "apt install libegl1 libgles2")
+    path = settings.face_landmarker_path
+    if path is not None and not path.is_file():
+        return Finding(
+            "avatars", "warning", f"FACE_LANDMARKER_PATH: there is no file {path}", "correct it, or unset it"
+        )
+    return Finding("avatars", "ok", f"MediaPipe {importlib.metadata.version('mediapipe')}")
 
 
 def _check_folder(name: str, path: Path, absent: str) -> Finding:
