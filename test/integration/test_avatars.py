@@ -79,6 +79,21 @@ async def test_clients_that_upload_videos_are_served(tmp_path: Path, cache_dir: 
         await api.events(answer.json()["user_id"])
 
 
+async def test_face_that_was_found_is_shown(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        assert (await api.client.get("/processing_status/alice/portrait")).status_code == 404
+        await api.upload(does="hang")
+        found = await api.client.get("/processing_status/alice/portrait")
+        assert found.status_code == 200 and found.json() is None
+        await api.client.delete("/prepare_avatar/alice")
+        await api.upload()
+        await api.events("alice")
+        face = (await api.client.get("/processing_status/alice/portrait")).json()
+        kind, _, picture = face["portrait"].partition(",")
+        assert kind == "data:image/jpeg;base64" and base64.b64decode(picture).startswith(b"\xff\xd8")
+        assert (face["width"], face["height"], len(face["landmarks"])) == (512, 512, 478)
+
+
 async def test_what_there_is(tmp_path: Path, cache_dir: Path) -> None:
     async with rest(tmp_path, cache_dir) as api:
         assert (await api.client.get("/avatars")).json() == {"avatars": []}

@@ -1,6 +1,8 @@
 """The REST routes of avatars: upload, progress, list, look at, delete."""
 
 import asyncio
+import base64
+import contextlib
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from musetalk_service.engines.avatar import DEFAULT_AVATAR
+from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import InvalidMessageError, ModelNotFoundError
 from musetalk_service.handlers.http_handler import Authorization, ErrorBody, UserId
@@ -27,9 +29,10 @@ from musetalk_service.services.authentication import Authenticator, Principal, r
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.preparation_service import PreparationService
 from musetalk_service.services.session_service import SessionService
-from musetalk_service.utils.pictures import thumbnail
+from musetalk_service.utils.pictures import jpeg, thumbnail
 from musetalk_service.utils.remux import packets_to_mp4
 
+_FACE_FILES = ("portrait.png", "landmarks.json")
 _MULTIPART: Mapping[str, Any] = {
     "requestBody": {
         "required": True,
@@ -79,6 +82,17 @@ class Accepted(JobStatus):
 
     message: str
     status_url: str
+
+
+class FramedFace(BaseModel):
+    """What the preparation has cut out of the upload, and the face that it has found there."""
+
+    portrait: str = Field(description="A data: address of a JPEG picture.")
+    width: int
+    height: int
+    landmarks: list[tuple[float, float]] = Field(
+        description="478 points (MediaPipe Face Mesh) as x, y in pixels of the portrait."
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,12 @@ class AvatarsHandler:
             },
             summary="The same as server-sent events",
         )(self.events)
+        router.get(
+            "/processing_status/{user_id}/portrait",
+            response_model=FramedFace | None,
+            responses=gone,
+            summary="The face that was found, as soon as it is cut out",
+        )(self.framed_face)
         router.get("/avatars", response_model=AvatarList, summary="Prepared avatars")(self.list_avatars)
         router.get("/avatars/{user_id}", response_model=AvatarInfo, responses=gone, summary="One avatar")(self.show)
         router.delete("/avatars/{user_id}", status_code=204, responses=gone, summary="Delete an avatar everywhere")(
@@ -251,6 +271,33 @@ class AvatarsHandler:
 
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
+
+    async def framed_face(self, user_id: UserId, authorization: Authorization = None) -> FramedFace | None:
+        """Of the job that runs, null until it has found one; else of the avatar that there is."""
+        await self._allow(authorization, user_id)
+        avatar = await asyncio.to_thread(self._newest_face, user_id)
+        if avatar is None:
+            return None
+        picture = await asyncio.to_thread(jpeg, avatar.portrait)
+        height, width = avatar.portrait.shape[:2]
+        return FramedFace(
+            portrait=f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}",
+            width=width,
+            height=height,
+            landmarks=[(round(float(x), 1), round(float(y), 1)) for x, y in avatar.landmarks[:, :2]],
+        )
+
+    def _newest_face(self, user_id: str) -> Avatar | None:
+        status, staged = self.jobs.status(user_id), self.jobs.staged(user_id)
+        if status is not None and not status.ended:
+            if staged is None:
+                return None
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                portrait, points = (staged / name for name in _FACE_FILES)
+                return load_avatar(user_id, portrait.read_bytes(), points.read_bytes())
+            if staged.is_dir():
+                return None  # it is not there yet, or half written
+        return self.library.load(self._ref(user_id))
 
     # --- what there is ---
 

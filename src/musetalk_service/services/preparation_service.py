@@ -146,6 +146,11 @@ class PreparationService:
         job = self._jobs.get(user_id)
         return None if job is None else job.status
 
+    def staged(self, user_id: str) -> Path | None:
+        """Where a job that runs leaves the avatar's files, as they come; None before and after."""
+        job = self._jobs.get(user_id)
+        return None if job is None or job.status.ended else job.staged
+
     async def watch(self, user_id: str) -> AsyncIterator[JobStatus]:
         """The status now and at each change, up to the end of the job."""
         job = self._jobs.get(user_id)

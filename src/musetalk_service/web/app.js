@@ -1,6 +1,8 @@
 /** The demo page: connects the player to the controls. */
 import { MuseTalkPlayer } from "./musetalk-player.js";
+import { AvatarApi } from "./avatar-api.js";
 import { ClipChoices } from "./clip-choices.js";
+import { OwnFace } from "./own-face.js";
 import { Microphone } from "./microphone.js";
 import { showEndpoints } from "./endpoints.js";
 import { SoundMeter } from "./sound-meter.js";
@@ -15,7 +17,7 @@ const TAPS = { autoplay: "Tap for sound", "autoplay-video": "Tap to start" };
 // A token comes behind the #, which browsers do not send to any server: /#token=...
 const authToken = new URLSearchParams(location.hash.slice(1)).get("token") ?? undefined;
 const query = new URLSearchParams(location.search);
-const userId = query.get("user") ?? undefined;
+const userId = query.get("user") ?? OwnFace.remembered();
 const decoder = query.get("decoder") ?? "auto";
 
 const player = new MuseTalkPlayer($("face"), { authToken, userId, decoder });
@@ -23,6 +25,7 @@ window.musetalk = player;
 const meter = new SoundMeter($("meter"));
 const chip = new StatusChip($("chip-text"));
 const clips = new ClipChoices(player, { idle: $("idle-clip"), speaking: $("speaking-clip") });
+const face = new OwnFace(player, new AvatarApi(new URL("..", import.meta.url), authToken), { connect, tell }, userId !== undefined);
 let microphone = null;
 let endCode = null; // of the error that ended the last session
 
@@ -263,8 +266,13 @@ for (const button of document.querySelectorAll("[data-action]")) {
 for (const type of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(type, (event) => {
     event.preventDefault();
-    $("drop").classList.toggle("over", type === "dragover");
-    if (type === "drop") playFile(event.dataTransfer.files[0]);
+    const onFace = $("face-drop").contains(event.target);
+    $("drop").classList.toggle("over", type === "dragover" && !onFace);
+    $("face-drop").classList.toggle("over", type === "dragover" && onFace);
+    if (type !== "drop") return;
+    const [file] = event.dataTransfer.files;
+    if (onFace || file?.type.startsWith("image/")) face.make(file);
+    else playFile(file);
   });
 }
 
