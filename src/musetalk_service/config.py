@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         Path("../models"), description="Folder of model checkpoints (none is needed by the built-in engine)."
     )
     avatars_dir: Path = Field(Path("../results/v15/avatars"), description="Folder of prepared avatars.")
-    device: Literal["cuda", "cpu"] = Field(
+    device: Literal["cuda", "cpu", "mps"] = Field(
         "cuda", description="Where GPU engines run; without a GPU the service goes on with the CPU."
     )
     use_float16: bool = Field(True, description="Half precision for GPU engines.")
@@ -99,8 +99,10 @@ class Settings(BaseSettings):
     auth_jwks_max_age_s: float = Field(600.0, ge=60, description="A fetched key set is fetched again after this time.")
 
     # Engines and hosts
-    engine: Literal["builtin", "static"] = Field(
-        "builtin", description="Engine of new sessions; static is the last link of every chain."
+    engine: Literal["musetalk", "builtin", "static"] = Field(
+        "builtin",
+        description="Engine of new sessions; where it is not to be had those after it stand in. musetalk needs its "
+        "extra, its checkpoints in MODEL_PATH, and a GPU to keep up.",
     )
     builtin_look_ahead_ms: Annotated[Literal[0, 40, 80], BeforeValidator(_number)] = Field(
         80,
@@ -137,6 +139,24 @@ class Settings(BaseSettings):
     )
     cache_dir: Path = Field(
         default_factory=_default_cache_dir, description="What is computed once (idle packets) is kept here."
+    )
+
+    # MuseTalk
+    musetalk_version: Literal["1.5", "1.0"] = Field("1.5", description="Which of its published models.")
+    musetalk_precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Of its networks; auto is float16 on a GPU unless USE_FLOAT16 is off, else float32."
+    )
+    musetalk_hop_frames: int = Field(
+        1, ge=1, le=5, description="Frames that share one pass over the audio: cheaper, each adds 40 ms of delay."
+    )
+    musetalk_window_s: float = Field(
+        30.0, ge=1, le=30, description="Seconds of audio that it hears at once; shorter than 30 is cheaper and untried."
+    )
+    musetalk_silence_dbfs: float = Field(
+        -60.0, ge=-96, le=-20, description="Where the audio is never louder than this the mouth rests, at no cost."
+    )
+    musetalk_max_batch: int = Field(
+        16, ge=1, le=16, description="Most frames in one pass of its networks; 1, 2, 4, 8 and 16 are used up to this."
     )
 
     # Stream

@@ -16,6 +16,7 @@ from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import Engine
 from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, load_network, look_ahead_samples
+from musetalk_service.engines.musetalk.options import Listening, MuseTalkOptions
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import BusClosedError
@@ -45,11 +46,30 @@ class HostAvatars:
 def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
     """The host's object graph; tests use it in-process."""
     look_ahead_ms = settings.builtin_look_ahead_ms
-    engines = load_engines(chain_from(settings.engine), look_ahead_ms)
+    engines = load_engines(chain_from(settings.engine), look_ahead_ms, musetalk_options(settings))
     scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)
     network = load_network()
     avatars = HostAvatars(AvatarLibrary(settings.avatars_dir), settings.avatar_memory_mb << 20)
     return EngineHost(scheduler, avatars.get, lambda: Voice(network, look_ahead_ms)), engines
+
+
+def musetalk_options(settings: Settings) -> MuseTalkOptions:
+    """What the settings say about MuseTalk."""
+    return MuseTalkOptions(
+        settings.model_path,
+        settings.cache_dir,
+        settings.device,
+        settings.use_float16,
+        settings.musetalk_precision,
+        Listening(
+            settings.musetalk_version,
+            settings.musetalk_window_s,
+            settings.musetalk_hop_frames,
+            settings.musetalk_silence_dbfs,
+        ),
+        settings.musetalk_max_batch,
+        settings.avatar_memory_mb << 20,
+    )
 
 
 def ready_message(engines: dict[str, Engine], look_ahead_ms: int = LOOK_AHEADS[-1]) -> HostReady:

@@ -74,6 +74,8 @@ class FaceRenderer:
         closed = close_mouth(portrait, face)
         if matte is not None and (matte.shape != shape[:2] or matte.dtype != np.uint8):
             raise ValueError(f"the matte must be {shape[:2]} uint8, not {matte.shape} {matte.dtype}")
+        self.landmarks = landmarks
+        """(478, 3) pixels of the portrait, as given."""
         self._shaper = MouthShaper(face, closed)
         self._warp = MouthWarp(face, closed, self._shaper)
         self._head = Head(face)
@@ -128,6 +130,17 @@ class FaceRenderer:
         """The lips of a mouth on a head that has moved, and where the pixels around it come from."""
         shape = carry(self._shaper.shape(mouth, 0.0, self._gain), shift)
         return shape, self._warp.maps(shape, shift)
+
+    @property
+    def portrait(self) -> NDArray[np.uint8]:
+        """(height, width, 3) BGR: what a neutral pose shows, lips shut. Not to be changed."""
+        portrait: NDArray[np.uint8] = self._texture.portrait
+        return portrait
+
+    def origins(self, pose: Pose) -> WarpMaps | None:
+        """Where each pixel of a posed picture comes from, for what else is to move with the head; None: its place."""
+        shift = self._head.shift(pose)
+        return shift.maps if shift is not None else None
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""

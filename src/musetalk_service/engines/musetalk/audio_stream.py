@@ -5,7 +5,6 @@ which pieces, so a stream can be repeated exactly. The window begins where the a
 from then on it ends where the frame's look-ahead ends.
 """
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,42 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musetalk_service.engines.base import Pcm
-from musetalk_service.engines.musetalk.features import (
-    LOOK_AHEAD_SAMPLES,
-    take_window,
-    whisper_mel,
-)
-from musetalk_service.engines.musetalk.weights import Version
+from musetalk_service.engines.musetalk.features import take_window, whisper_mel
+from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, LOOK_AHEAD_SAMPLES, Listening
 from musetalk_service.engines.musetalk.whisper import POSITION_SAMPLES, SAMPLE_RATE, WhisperEncoder
 
-FRAME_SAMPLES: Final = 640
 _SILENCE_BEFORE: Final = 1_280
 """Sound in this long before a frame still moves its mouth."""
 _BLOCK: Final = 160
 _FULL_SCALE: Final = 32_768.0
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """How streams hear."""
-
-    version: Version = "1.5"
-    window_s: float = 30.0
-    """Length of the window; Whisper was trained on 30 s, shorter is cheaper and untried."""
-    hop_frames: int = 1
-    """Frames that share one pass of Whisper; each more than one waits for 40 ms more of audio."""
-    silence_dbfs: float = -60.0
-    """A frame in which no 10 ms are louder needs no mouth."""
-
-    @property
-    def look_ahead_samples(self) -> int:
-        """Audio after a frame's start that the first frame of a hop needs."""
-        return LOOK_AHEAD_SAMPLES + (self.hop_frames - 1) * FRAME_SAMPLES
-
-    @property
-    def window_samples(self) -> int:
-        """A whole number of positions."""
-        return int(self.window_s * SAMPLE_RATE) // POSITION_SAMPLES * POSITION_SAMPLES
 
 
 class Window(NamedTuple):

@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musetalk_service.engines.musetalk.weights import Version
+from musetalk_service.engines.musetalk.options import Version
 from musetalk_service.engines.musetalk.whisper import (
     MEL_HOP,
-    POSITION_SAMPLES,
-    REACH_SAMPLES,
     SAMPLE_RATE,
     WhisperEncoder,
     log_mel,
@@ -24,8 +22,6 @@ from musetalk_service.engines.musetalk.whisper import (
 BEFORE, AFTER = 4, 6
 """Positions before a frame's own, and from it on."""
 TOKENS = (BEFORE + AFTER) * 5
-LOOK_AHEAD_SAMPLES = (AFTER - 1) * POSITION_SAMPLES + REACH_SAMPLES
-"""2,120 samples, 132.5 ms: what a frame needs after its start."""
 SEGMENT_SAMPLES = 30 * SAMPLE_RATE
 _SEGMENT_MEL = SEGMENT_SAMPLES // MEL_HOP
 

@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from musetalk_service.engines.musetalk.options import Version
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 from musetalk_service.errors import CheckpointError
 
-Version = Literal["1.5", "1.0"]
 State = dict[str, torch.Tensor]
 
 _HUB: Final = "https://huggingface.co"

@@ -6,8 +6,9 @@ pytest.importorskip("diffusers", reason="the extra musetalk is not installed")
 
 import torch
 
-from musetalk_service.engines.musetalk.audio_stream import FRAME_SAMPLES, AudioStream, Listening, encode
+from musetalk_service.engines.musetalk.audio_stream import AudioStream, encode
 from musetalk_service.engines.musetalk.features import whole_file_frames, whole_file_states
+from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, Listening
 from musetalk_service.engines.musetalk.weights import load_whisper
 
 RNG = np.random.default_rng(8)

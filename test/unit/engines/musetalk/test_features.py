@@ -6,14 +6,15 @@ pytest.importorskip("diffusers", reason="the extra musetalk is not installed")
 import torch
 
 from musetalk_service.engines.musetalk.features import (
-    LOOK_AHEAD_SAMPLES,
+    AFTER,
     positional_encoding,
     take_window,
     whole_file_frames,
     whole_file_states,
 )
+from musetalk_service.engines.musetalk.options import LOOK_AHEAD_SAMPLES
 from musetalk_service.engines.musetalk.weights import load_whisper
-from musetalk_service.engines.musetalk.whisper import log_mel
+from musetalk_service.engines.musetalk.whisper import POSITION_SAMPLES, REACH_SAMPLES, log_mel
 
 RNG = np.random.default_rng(6)
 
@@ -28,7 +29,7 @@ def encoder(model_path):
 
 
 def test_look_ahead_is_132_ms_and_a_half():
-    assert LOOK_AHEAD_SAMPLES / 16 == 132.5
+    assert LOOK_AHEAD_SAMPLES == (AFTER - 1) * POSITION_SAMPLES + REACH_SAMPLES == 132.5 * 16
 
 
 def test_window_is_cut_from_the_padded_array_as_published():

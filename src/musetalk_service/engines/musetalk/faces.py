@@ -1,0 +1,136 @@
+"""What MuseTalk needs of an avatar, made once: where the face is, its mask, and its latents, kept on disk."""
+
+import hashlib
+import logging
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from musetalk_service.engines.avatar import Avatar
+from musetalk_service.engines.face.box import Box
+from musetalk_service.engines.musetalk.blending import Overlay
+from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, cut_face, face_box, jaw_mask, to_68
+from musetalk_service.engines.musetalk.model import LATENT_SHAPE, FaceEncoder
+from musetalk_service.engines.musetalk.options import Version
+from musetalk_service.errors import EngineError
+from musetalk_service.models.media import FrameSize
+from musetalk_service.utils.byte_cache import ByteCache
+
+log = logging.getLogger(__name__)
+
+_FORMAT: Final = 1
+_LATENT_BYTES: Final = 8 * 32 * 32 * 4
+
+
+@dataclass(frozen=True)
+class AvatarFace:
+    """One avatar at one size."""
+
+    overlay: Overlay
+    latents: Tensor
+    """(8, 32, 32) on the device."""
+
+    def memory_bytes(self) -> int:
+        return self.overlay.mask.nbytes + _LATENT_BYTES
+
+
+class FaceStore:
+    """The faces of the avatars in use; what falls out is read from disk again."""
+
+    def __init__(
+        self,
+        encoder: FaceEncoder,
+        checkpoint: str,
+        version: Version,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        memory_bytes: int,
+    ) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            encoder: makes latents.
+            checkpoint: which weights it has: latents of others are not used.
+            version: decides about the margin under the chin.
+            folder: where latents are kept.
+            device: where they are needed.
+            dtype: of the networks.
+            memory_bytes: what all faces in memory may take.
+        """
+        self._encoder = encoder
+        self._checkpoint = checkpoint
+        self._margin = EXTRA_MARGIN if version == "1.5" else 0
+        self._folder = folder
+        self._device, self._dtype = device, dtype
+        self._kept: ByteCache[tuple[str, FrameSize], AvatarFace] = ByteCache(memory_bytes, AvatarFace.memory_bytes)
+
+    def get(self, avatar: Avatar, size: FrameSize) -> AvatarFace:
+        """Raises :class:`EngineError` for an avatar whose face does not lie in the picture."""
+        key = (avatar.digest, avatar.drawn_size(size))
+        face = self._kept.get(key)
+        if face is None:
+            face = self._make(avatar, size)
+            self._kept.put(key, face)
+        return face
+
+    def _make(self, avatar: Avatar, size: FrameSize) -> AvatarFace:
+        renderer = avatar.renderer(size)
+        drawn = avatar.drawn_size(size)
+        try:
+            box = face_box(to_68(renderer.landmarks), drawn, margin=self._margin)
+        except ValueError as error:
+            raise EngineError(f"MuseTalk cannot use avatar {avatar.name!r}: {error}") from None
+        path = self._folder / f"{avatar.digest}-{drawn}-{self._checkpoint}.npz"
+        latents = _read(path, box)
+        if latents is None:
+            latents = self._encoder(cut_face(renderer.portrait, box))
+            _write(path, box, latents)
+        overlay = Overlay(box, jaw_mask(renderer.landmarks, box))
+        return AvatarFace(overlay, torch.from_numpy(latents).to(self._device, self._dtype))
+
+
+def checkpoint_digest(*modules: nn.Module) -> str:
+    """What tells one set of weights from another, 16 hex digits."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path, box: Box) -> NDArray[np.float32] | None:
+    """Latents that were kept; None where there are none, or not for this part of the picture."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            if int(held["format"]) != _FORMAT or held["box"].tolist() != [int(edge) for edge in box]:
+                return None
+            latents = np.asarray(held["latents"], np.float32)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        log.warning("kept latents are damaged", extra={"path": str(path)}, exc_info=error)
+        return None
+    return latents if latents.shape == LATENT_SHAPE and bool(np.isfinite(latents).all()) else None
+
+
+def _write(path: Path, box: Box, latents: NDArray[np.float32]) -> None:
+    """Whole or not at all; a disk that is full costs time at the next start, nothing else."""
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            np.savez(file, format=np.int64(_FORMAT), box=np.asarray(box, np.int64), latents=latents)
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        log.warning("latents could not be kept", extra={"path": str(path)}, exc_info=error)

@@ -1,0 +1,51 @@
+"""How MuseTalk is to run; imports nothing that MuseTalk needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+Version = Literal["1.5", "1.0"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+FRAME_SAMPLES: Final = 640
+LOOK_AHEAD_SAMPLES: Final = 2_120
+"""132.5 ms: the last position that a frame takes begins 100 ms after it and reaches 32.5 ms further."""
+_POSITION_SAMPLES: Final = 320
+_SAMPLE_RATE: Final = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How streams hear."""
+
+    version: Version = "1.5"
+    window_s: float = 30.0
+    """Length of the window; Whisper was trained on 30 s, shorter is cheaper and untried."""
+    hop_frames: int = 1
+    """Frames that share one pass of Whisper; each more than one waits for 40 ms more of audio."""
+    silence_dbfs: float = -60.0
+    """A frame around which no 10 ms are louder needs no mouth."""
+
+    @property
+    def look_ahead_samples(self) -> int:
+        """Audio after a frame's start that the first frame of a hop needs."""
+        return LOOK_AHEAD_SAMPLES + (self.hop_frames - 1) * FRAME_SAMPLES
+
+    @property
+    def window_samples(self) -> int:
+        """A whole number of positions."""
+        return int(self.window_s * _SAMPLE_RATE) // _POSITION_SAMPLES * _POSITION_SAMPLES
+
+
+@dataclass(frozen=True)
+class MuseTalkOptions:
+    """How the engine is to run."""
+
+    model_path: Path
+    cache_dir: Path
+    device: Literal["cuda", "cpu", "mps"] = "cuda"
+    half: bool = True
+    precision: Precision = "auto"
+    """``auto``: float16 on a GPU where ``half`` is set, float32 elsewhere."""
+    listening: Listening = Listening()
+    largest_batch: int = 16
+    avatar_memory_bytes: int = 256 << 20

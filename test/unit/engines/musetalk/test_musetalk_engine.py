@@ -1,0 +1,163 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the extra musetalk is not installed")
+pytest.importorskip("diffusers", reason="the extra musetalk is not installed")
+
+import torch
+
+from musetalk_service.engines.avatar import load_default_avatar
+from musetalk_service.engines.base import FrameRequest
+from musetalk_service.engines.musetalk import engine as module
+from musetalk_service.engines.musetalk.engine import MuseTalkEngine, choose_dtype
+from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, Listening, MuseTalkOptions
+from musetalk_service.engines.registry import chain_from, load_engines
+from musetalk_service.errors import CheckpointError, EngineError
+from musetalk_service.models.face import NEUTRAL, REST, Pose
+from musetalk_service.models.media import BASE_SIZE, ClipPosition
+
+RNG = np.random.default_rng(12)
+SPEECH = (4000 * RNG.standard_normal(16_000)).astype(np.int16)
+PLACE = ClipPosition("idle_0", 0)
+
+
+@pytest.fixture(scope="module")
+def options(model_path, tmp_path_factory):
+    return MuseTalkOptions(
+        model_path, tmp_path_factory.mktemp("cache"), device="cpu", listening=Listening(window_s=1.0), largest_batch=4
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(options):
+    return MuseTalkEngine(options)
+
+
+@pytest.fixture(scope="module")
+def avatar():
+    return load_default_avatar()
+
+
+def request(stream, position, pose=NEUTRAL):
+    return FrameRequest(stream, PLACE, pose, REST, position)
+
+
+def speak(engine, avatar, frames, speech=SPEECH):
+    stream = engine.open(avatar, BASE_SIZE)
+    stream.push(speech, 0)
+    return stream, [engine.render([request(stream, i * FRAME_SAMPLES)])[0] for i in range(frames)]
+
+
+def test_it_says_what_it_is(engine):
+    assert (engine.info.name, engine.info.device, engine.info.look_ahead_samples) == ("musetalk", "cpu", 2120)
+    assert "1.5, float32" in engine.info.version
+
+
+def test_mouth_eases_in_and_out_and_the_rest_stays(engine, avatar):
+    still = avatar.renderer(BASE_SIZE).render(NEUTRAL, REST)
+    stream, pictures = speak(engine, avatar, 4)
+    changes = [float(np.abs(picture.astype(int) - still).sum()) for picture in pictures]
+    assert 0 < changes[0] < changes[1] < changes[2]
+    assert changes[3] == pytest.approx(changes[2], rel=0.2)
+    top = np.abs(pictures[3][:512].astype(int) - still[:512])
+    assert not top[: int(avatar.landmarks[168, 1])].any()  # above the eyes nothing changes
+    closing = [engine.render([request(stream, None)])[0] for _ in range(3)]
+    changes = [float(np.abs(picture.astype(int) - still).sum()) for picture in closing]
+    assert changes[0] > changes[1] > changes[2] == 0
+
+
+def test_each_frame_has_a_mouth_of_its_own(engine, avatar):
+    _, pictures = speak(engine, avatar, 6)
+    assert not np.array_equal(pictures[4], pictures[5])
+
+
+def test_silence_runs_no_network(engine, avatar, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a network ran")
+
+    stream = engine.open(avatar, BASE_SIZE)
+    stream.push(np.zeros(16_000, np.int16), 0)
+    monkeypatch.setattr(module, "encode", refuse)
+    monkeypatch.setattr(engine._runner, "run", refuse)
+    (picture,) = engine.render([request(stream, 0)])
+    np.testing.assert_array_equal(picture, avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
+    engine.render([request(stream, None), request(stream, FRAME_SAMPLES)])
+
+
+def test_sessions_of_a_batch_do_not_mix(engine, avatar):
+    _, alone = speak(engine, avatar, 3)
+    streams = [engine.open(avatar, BASE_SIZE) for _ in range(3)]
+    streams[0].push(SPEECH, 0)
+    streams[1].push((0.5 * SPEECH[::-1]).astype(np.int16), 0)
+    for index in range(3):
+        batch = [request(s, index * FRAME_SAMPLES if s is not streams[2] else None) for s in streams]
+        first, second, idle = engine.render(batch)
+        assert np.abs(first.astype(int) - alone[index]).max() <= 2
+        assert not np.array_equal(first, second)
+        np.testing.assert_array_equal(idle, avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
+
+
+def test_head_moves_and_a_smile_goes_while_it_speaks(engine, avatar):
+    stream, _ = speak(engine, avatar, 3)
+    (picture,) = engine.render([request(stream, 3 * FRAME_SAMPLES, Pose(yaw=4, smile=1))])
+    base = avatar.renderer(BASE_SIZE).render(Pose(yaw=4), REST)
+    crop = stream.face.overlay.face
+    np.testing.assert_array_equal(picture[: crop.top], base[: crop.top])
+
+
+def test_latents_are_kept_for_these_weights_and_this_face(options, engine, avatar, monkeypatch):
+    kept = list((options.cache_dir / "musetalk").glob("*.npz"))
+    assert len(kept) == 1
+    assert avatar.digest in kept[0].name
+
+    def refuse(*_):
+        raise AssertionError("encoded again")
+
+    again = MuseTalkEngine(options)
+    monkeypatch.setattr(again._faces, "_encoder", refuse)
+    assert torch.equal(again.open(avatar, BASE_SIZE).face.latents, engine.open(avatar, BASE_SIZE).face.latents)
+    kept[0].write_bytes(b"damaged")
+    fresh = MuseTalkEngine(options)
+    assert torch.equal(fresh.open(avatar, BASE_SIZE).face.latents, engine.open(avatar, BASE_SIZE).face.latents)
+
+
+def test_unsuitable_avatars_are_refused(engine, avatar):
+    renderer = avatar.renderer(BASE_SIZE)
+    other = replace(avatar, digest="another")
+    landmarks = renderer.landmarks.copy()
+    landmarks[:, 0] -= 400
+    other._renderers[BASE_SIZE] = renderer
+    try:
+        renderer.landmarks = landmarks
+        with pytest.raises(EngineError, match="does not lie in the 512x512 picture"):
+            engine.open(other, BASE_SIZE)
+    finally:
+        renderer.landmarks = landmarks + np.float32([400, 0, 0])
+
+
+def test_version_1_0_runs_too(options, avatar):
+    old = MuseTalkEngine(replace(options, listening=Listening("1.0", window_s=1.0)))
+    _, pictures = speak(old, avatar, 3)
+    assert "(1.0" in old.info.version
+    assert not np.array_equal(pictures[2], avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
+
+
+def test_precision_follows_the_settings(options):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_dtype(options, cpu) == torch.float32
+    assert choose_dtype(options, cuda) == torch.float16
+    assert choose_dtype(replace(options, half=False), cuda) == torch.float32
+    assert choose_dtype(replace(options, precision="bfloat16"), cpu) == torch.bfloat16
+
+
+def test_registry_has_it_where_its_files_are(options, tmp_path, caplog):
+    assert chain_from("musetalk") == ["musetalk", "builtin", "static"]
+    assert list(load_engines(chain_from("musetalk"), options)) == ["musetalk", "builtin", "static"]
+    assert list(load_engines(chain_from("musetalk"), replace(options, model_path=tmp_path))) == ["builtin", "static"]
+    assert "sd-vae" in caplog.text and "huggingface.co" in caplog.text
+    shutil.copytree(options.model_path / "sd-vae", tmp_path / "sd-vae")
+    with pytest.raises(CheckpointError, match="whisper"):
+        MuseTalkEngine(replace(options, model_path=tmp_path))
