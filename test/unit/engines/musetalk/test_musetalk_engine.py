@@ -155,8 +155,11 @@ def test_precision_follows_the_settings(options):
 
 def test_registry_has_it_where_its_files_are(options, tmp_path, caplog):
     assert chain_from("musetalk") == ["musetalk", "builtin", "static"]
-    assert list(load_engines(chain_from("musetalk"), options)) == ["musetalk", "builtin", "static"]
-    assert list(load_engines(chain_from("musetalk"), replace(options, model_path=tmp_path))) == ["builtin", "static"]
+    assert list(load_engines(chain_from("musetalk"), musetalk=options)) == ["musetalk", "builtin", "static"]
+    assert list(load_engines(chain_from("musetalk"), musetalk=replace(options, model_path=tmp_path))) == [
+        "builtin",
+        "static",
+    ]
     assert "sd-vae" in caplog.text and "huggingface.co" in caplog.text
     shutil.copytree(options.model_path / "sd-vae", tmp_path / "sd-vae")
     with pytest.raises(CheckpointError, match="whisper"):
