@@ -112,7 +112,7 @@ def test_empty_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("PORT", "eighty", "PORT: .*integer"),
         ("PORT", "70000", "PORT: .*65535"),
-        ("DEVICE", "tpu", "DEVICE: .*'cuda' or 'cpu'"),
+        ("DEVICE", "tpu", "DEVICE: .*'cuda', 'cpu' or 'mps'"),
         ("ENGINE", "magic", "ENGINE: .*'builtin'"),
         ("CORS_ORIGINS", '["http://a', "cors_origins|CORS_ORIGINS"),
         ("AUDIO_CHUNK_MAX_MS", "10", "AUDIO_CHUNK_MAX_MS: .*40"),
