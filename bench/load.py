@@ -61,7 +61,7 @@ class Scenario:
 
 
 # Light ones first, since memory that was once used is not given back.
-SCENARIOS = tuple(Scenario(*numbers) for numbers in ((1, 0), (200, 0), (0, 1), (0, 2), (0, 4), (200, 4)))
+SCENARIOS = tuple(Scenario(*numbers) for numbers in ((1, 0), (200, 0), (0, 1), (0, 2), (0, 4), (0, 6), (200, 4)))
 SCALE = (
     Scenario(0, 4),
     Scenario(500, 0),

@@ -28,14 +28,14 @@ from musetalk_service.handlers.message_handler import MessageHandler
 from musetalk_service.handlers.uploads import Uploads
 from musetalk_service.handlers.websocket_protocol import LiveWebSocketProtocol
 from musetalk_service.models.media import make_renditions
-from musetalk_service.models.preparation import PreparationLimits
+from musetalk_service.models.preparation import PREPARE_COMMAND, PreparationLimits
 from musetalk_service.services.authentication import Authenticator
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import SessionSettings
 from musetalk_service.services.metrics import Metrics
-from musetalk_service.services.preparation_service import COMMAND, PreparationService, PreparationSettings
+from musetalk_service.services.preparation_service import PreparationService, PreparationSettings
 from musetalk_service.services.rate_limits import RateLimiter, RateLimits
 from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils.certificates import check_key_pair
@@ -59,7 +59,7 @@ class Front:
         *,
         clock: Clock | None = None,
         hosts: HostPool | None = None,
-        prepare_command: Sequence[str] = COMMAND,
+        prepare_command: Sequence[str] = PREPARE_COMMAND,
     ) -> None:
         self.settings = settings
         self.clock = clock or MonotonicClock()

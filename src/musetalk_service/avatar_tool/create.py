@@ -5,20 +5,26 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from musetalk_service.engines.avatar_library import AvatarLibrary, new_version
 from musetalk_service.models.avatar_manifest import Consent, Manifest
-from musetalk_service.models.preparation import Finished, Order, PreparationLimits, Progress, Refused
+from musetalk_service.models.preparation import (
+    PREPARE_COMMAND,
+    Finished,
+    Line,
+    Order,
+    PreparationLimits,
+    Progress,
+    Refused,
+    parse_line,
+)
 
-COMMAND = (sys.executable, "-m", "musetalk_service", "prepare")
-_LINE: TypeAdapter[Progress | Finished | Refused] = TypeAdapter(Progress | Finished | Refused)
 _NOISE_LINES = 5
 
 
@@ -38,7 +44,7 @@ def create_avatar(
     model_path: Path,
     cache_dir: Path,
     report: Callable[[str, float], None],
-    command: Sequence[str] = COMMAND,
+    command: Sequence[str] = PREPARE_COMMAND,
 ) -> Manifest:
     """Make an avatar of a photo or video and publish it.
 
@@ -66,7 +72,7 @@ def create_avatar(
 
 
 def _run(order: Order, command: Sequence[str], timeout_s: float, report: Callable[[str, float], None]) -> Finished:
-    last: Progress | Finished | Refused | None = None
+    last: Line | None = None
     with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, start_new_session=True
@@ -79,7 +85,7 @@ def _run(order: Order, command: Sequence[str], timeout_s: float, report: Callabl
                 process.stdin.write(order.model_dump_json().encode())
                 process.stdin.close()
             for line in process.stdout:
-                last = _LINE.validate_json(line)
+                last = parse_line(line)
                 if isinstance(last, Progress):
                     report(last.stage, last.percent)
             process.wait()

@@ -1,13 +1,17 @@
 """What an avatar is to be made of, and how far that has come: for the server, its preparation process and clients."""
 
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from musetalk_service import __version__
 from musetalk_service.models.avatar_manifest import REF_ID_PATTERN, VERSION_PATTERN, Consent, Manifest, Source
+
+PREPARE_COMMAND: Final = (sys.executable, "-m", "musetalk_service", "prepare")
+"""Starts the preparation process: an `Order` goes to its standard input, lines come from its standard output."""
 
 
 class _Model(BaseModel):
@@ -95,3 +99,12 @@ class JobStatus(_Model):
     @property
     def ended(self) -> bool:
         return self.status != "processing"
+
+
+Line = Progress | Finished | Refused
+_LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+def parse_line(line: bytes) -> Line:
+    """What the preparation process has said. Raises ``ValidationError``."""
+    return _LINE.validate_json(line)

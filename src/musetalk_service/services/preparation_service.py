@@ -5,41 +5,38 @@ A job that fails, is cancelled or crashes leaves nothing behind but its reason; 
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import secrets
 import shutil
 import signal
-import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from musetalk_service.engines.avatar_library import new_version
 from musetalk_service.errors import AtCapacityError, ConflictError, InvalidMessageError, ServiceError
 from musetalk_service.models.avatar_manifest import Consent, Manifest
 from musetalk_service.models.preparation import (
+    PREPARE_COMMAND,
     Finished,
     JobStatus,
+    Line,
     Order,
     PreparationLimits,
     Progress,
     Refusal,
     Refused,
+    parse_line,
 )
 from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "musetalk_service", "prepare")
-"""Starts the preparation process."""
-
-_LINE: TypeAdapter[Progress | Finished | Refused] = TypeAdapter(Progress | Finished | Refused)
 _KEPT_STATUSES = 1000
 _LONGEST_LINE = 1 << 22
 _CANCELLED = Refusal(code="cancelled", message="the preparation was cancelled", advice="Start again when you like.")
@@ -88,7 +85,9 @@ class _Job:
 class PreparationService:
     """All jobs of this server. At most one for an avatar at a time."""
 
-    def __init__(self, avatars: AvatarService, settings: PreparationSettings, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, avatars: AvatarService, settings: PreparationSettings, command: Sequence[str] = PREPARE_COMMAND
+    ) -> None:
         self._avatars = avatars
         self._settings = settings
         self._command = command
@@ -241,16 +240,14 @@ class PreparationService:
                 return _CRASHED
 
     @staticmethod
-    async def _follow(
-        job: _Job, process: asyncio.subprocess.Process, order: Order
-    ) -> Progress | Finished | Refused | None:
+    async def _follow(job: _Job, process: asyncio.subprocess.Process, order: Order) -> Line | None:
         """Hand the order over and take note of the progress; returns the last line."""
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(order.model_dump_json().encode())
         process.stdin.close()
-        last: Progress | Finished | Refused | None = None
+        last: Line | None = None
         async for line in process.stdout:
-            last = _LINE.validate_python(json.loads(line))
+            last = parse_line(line)
             if isinstance(last, Progress):
                 job.update(stage=last.stage, percent=round(0.9 * last.percent))
         await process.wait()
