@@ -75,8 +75,17 @@ class FaceLandmarker:
             raise LandmarkerError(f"MediaPipe cannot be loaded ({error}); to install it: {HOW_TO_INSTALL}") from error
         self._image: Any = Image
         self._format: Any = ImageFormat.SRGB
+
+        class Unreported(BaseOptions):  # type: ignore[misc, unused-ignore]
+            """MediaPipe tells its makers over TLS that it is used; without certificates it trusts nobody there."""
+
+            def to_ctypes(self) -> Any:
+                options = super().to_ctypes()
+                options.ca_bundle_path = b"/dev/null"
+                return options
+
         options = face_landmarker.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(model)),
+            base_options=Unreported(model_asset_path=str(model)),
             num_faces=_MAX_FACES,
             output_facial_transformation_matrixes=True,
         )
