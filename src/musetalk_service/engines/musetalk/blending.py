@@ -33,7 +33,13 @@ class Overlay:
     face: Box
     """What the patch shows."""
     mask: Image
-    """(side, side) of :func:`crop_box` of the face."""
+    """(height, width) of the crop."""
+    crop: Box | None = None
+    """Where the mask lies; None: :func:`crop_box` of the face."""
+
+    @property
+    def _crop(self) -> Box:
+        return crop_box(self.face) if self.crop is None else self.crop
 
     def paint_bgr(self, picture: Image, patch: Image, strength: float = 1.0) -> None:
         """Lay a patch on a BGR picture in place, as the published scripts do.
@@ -43,7 +49,7 @@ class Overlay:
             patch: (256, 256, 3).
             strength: 0 leaves the picture, 1 is the whole mask.
         """
-        crop, size = crop_box(self.face), FrameSize(picture.shape[1], picture.shape[0])
+        crop, size = self._crop, FrameSize(picture.shape[1], picture.shape[0])
         area = crop.overlap(self.face).clipped(size)
         mask = self.mask[area.within(crop).pixels]
         scaled = cv2.resize(patch, (self.face.right - self.face.left, self.face.bottom - self.face.top))
@@ -60,7 +66,7 @@ class Overlay:
             moved: where the picture's pixels come from, in pixels of one of twice the size, for a head that has moved;
                 patch and mask move with it.
         """
-        crop = crop_box(self.face)
+        crop = self._crop
         reach = 0 if moved is None else _REACH
         around = Box(crop.left - reach, crop.top - reach, crop.right + reach, crop.bottom + reach)
         area = around.clipped(size_of(picture)).even_inside()
