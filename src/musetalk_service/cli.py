@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     mouth.add_argument("--arkit", action="store_true", help="put ARKit blend shapes into the track, too")
     mouth.set_defaults(run=_mouth)
 
-    bench = commands.add_parser("bench", help="measure the built-in engine")
+    bench = commands.add_parser("bench", help="measure the engines")
     subjects = bench.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     lips = subjects.add_parser("lips", help="compare the mouth with lips that were measured")
     lips.add_argument("folder", type=Path, metavar="DIR", help="NAME.wav with NAME.npz: arrays t, aperture, width")
@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     face.add_argument("--out", type=Path, metavar="DIR", help="write NAME.png, a contact sheet, and NAME.mp4")
     face.add_argument("--json", action="store_true", help="print a JSON list")
     face.set_defaults(run=_bench_face)
+    musetalk = subjects.add_parser("musetalk", help="measure MuseTalk on DEVICE: frames a second, latency, sessions")
+    musetalk.add_argument("--random-weights", action="store_true", help="measure without checkpoints")
+    musetalk.add_argument("--small", action="store_true", help="with --random-weights: a tenth as wide, for CPUs")
+    musetalk.add_argument("--seconds", type=float, default=3.0, help="for each row (3)")
+    musetalk.add_argument("--json", action="store_true", help="print a JSON object")
+    musetalk.set_defaults(run=_bench_musetalk)
 
     _add_avatar_commands(commands.add_parser("avatar", help="make, list, show, delete, export and import avatars"))
 
@@ -131,6 +137,19 @@ def _bench_lips(arguments: argparse.Namespace) -> int:
     from musetalk_service.lip_bench import main as compare
 
     return compare(arguments.folder, as_json=arguments.json)
+
+
+def _bench_musetalk(arguments: argparse.Namespace) -> int:
+    from musetalk_service.host import musetalk_options
+    from musetalk_service.musetalk_bench import main as measure
+
+    return measure(
+        musetalk_options(load_settings()),
+        random_weights=arguments.random_weights,
+        small=arguments.small,
+        seconds=arguments.seconds,
+        as_json=arguments.json,
+    )
 
 
 def _bench_face(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,65 @@
+"""``musetalk-service bench musetalk``: frames a second, latency and sessions of the MuseTalk engine on this machine."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from musetalk_service.engines.musetalk.options import MuseTalkOptions
+from musetalk_service.errors import CheckpointError, EngineError
+
+if TYPE_CHECKING:
+    from musetalk_service.musetalk_bench.measure import Result
+
+
+def main(options: MuseTalkOptions, *, random_weights: bool, small: bool, seconds: float, as_json: bool) -> int:
+    """Measure and print; returns the exit status.
+
+    Args:
+        options: checkpoints, device, precision and largest batch.
+        random_weights: measure without checkpoints.
+        small: random networks a tenth as wide, to try the command itself.
+        seconds: for each row.
+        as_json: print a JSON object.
+    """
+    try:
+        from musetalk_service.musetalk_bench.run import run
+    except ImportError as error:
+        print(f"{error}: pip install 'musetalk-service[musetalk]'", file=sys.stderr)
+        return 1
+    try:
+        result = run(options, random_weights=random_weights, small=small, seconds=seconds)
+    except (CheckpointError, EngineError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    print(json.dumps(asdict(result), indent=2) if as_json else to_text(result))
+    return 0
+
+
+def to_text(result: "Result") -> str:
+    """Tables for people."""
+    best = max(row.frames_per_s for row in result.batches)
+    lines = [
+        f"{result.device}, {result.precision}: {result.gflop_per_frame:.1f} GFLOP a frame, "
+        f"matrix products reach {result.ceiling_tflops:.3g} TFLOP/s",
+        "",
+        "batch  frames/s   p50 ms   p99 ms  of ceiling  memory MB",
+    ]
+    lines += [
+        f"{row.batch:5}  {row.frames_per_s:8.1f}  {row.p50_ms:7.1f}  {row.p99_ms:7.1f}  {row.ceiling_share:9.1%}"
+        f"  {f'{row.memory_mb:.0f}' if row.memory_mb else '-':>9}"
+        for row in result.batches
+    ]
+    lines += [
+        "",
+        f"plain loop (batch 20, as published): {result.plain_frames_per_s:.1f} frames/s; "
+        f"this engine: {best / result.plain_frames_per_s:.2f} times as many",
+        f"Whisper, 30 s: {result.whisper_ms:.1f} ms a pass",
+        "",
+        "sessions  p99 late ms",
+    ]
+    lines += [
+        f"{row.sessions:8}  {row.p99_late_ms:+11.1f}{'' if row.kept_up else '  does not keep up'}"
+        for row in result.sessions
+    ]
+    return "\n".join(lines)
