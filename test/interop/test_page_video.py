@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+import pytest
 
 from support.browser import INSECURE_HOST, WATCH, assert_shows_a_face
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -174,6 +176,23 @@ def test_manners_and_sizes_can_be_chosen(page: Page, live_server: str) -> None:
     page.wait_for_function(f"musetalk.stats.framesDrawn > {drawn + 25}")
     assert page.input_value("#resolution") == "256x256"
     page.wait_for_function("videos.at(-1) === 'idle_6'")  # the new session waits in the chosen manner
+
+
+def test_page_takes_the_shape_of_the_picture(page: Page, tmp_path: Path, cache_dir: Path) -> None:
+    server = ServerProcess(tmp_path, cache_dir, video_sizes="288x512,256x256")
+    try:
+        page.goto(server.url)
+        page.wait_for_function("musetalk.stats.framesDrawn > 10")
+        sizes = "[...document.getElementById('resolution').options].map((option) => option.value)"
+        assert page.evaluate(sizes) == ["288x512", "256x256"]
+        assert page.input_value("#resolution") == "288x512"
+        assert page.evaluate("[musetalk.info.width, musetalk.info.height]") == [288, 512]
+        box = page.locator("#face").bounding_box()
+        assert box is not None and box["width"] / box["height"] == pytest.approx(288 / 512, abs=0.01)
+        page.locator("#face").screenshot(path=tmp_path / "tall.png")
+        assert_shows_a_face(tmp_path / "tall.png")
+    finally:
+        server.stop()
 
 
 def _units(crf: int, key_first: bool) -> list[dict[str, object]]:

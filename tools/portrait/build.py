@@ -73,6 +73,8 @@ class View:
     """One picture of the drawing."""
 
     file: str
+    matte: str
+    """How much of each pixel is the presenter, as another file."""
     size: tuple[int, int]
     grid: Grid
     encoding: tuple[int, int]
@@ -81,9 +83,9 @@ class View:
 
 _PNG, _WEBP = (cv2.IMWRITE_PNG_COMPRESSION, 9), (cv2.IMWRITE_WEBP_QUALITY, 96)
 VIEWS = (
-    View("portrait.png", (512, 512), Grid(4), _PNG),
-    View("square.webp", (1024, 1024), Grid(6), _WEBP),
-    View("tall.webp", (720, 1280), Grid(4, left=-32, top=-60, width=576, height=1024), _WEBP),
+    View("portrait.png", "matte.png", (512, 512), Grid(4), _PNG),
+    View("square.webp", "square-matte.png", (1024, 1024), Grid(6), _WEBP),
+    View("tall.webp", "tall-matte.png", (720, 1280), Grid(4, left=-32, top=-60, width=576, height=1024), _WEBP),
 )
 """The square that sessions see by default, a finer one, and one with chest and shoulders."""
 
@@ -92,20 +94,23 @@ def _draw(view: View, landmarks: Array, folder: Path) -> None:
     picture = np.round(paint(view.grid, landmarks, view.size)[..., ::-1] * 255).astype(np.uint8)
     if not cv2.imwrite(str(folder / view.file), picture, view.encoding):
         raise OSError(f"cannot write {folder / view.file}")
+    matte = np.round(cut_out(view.grid, landmarks, view.size) * 255).astype(np.uint8)
+    if not cv2.imwrite(str(folder / view.matte), matte, _PNG):
+        raise OSError(f"cannot write {folder / view.matte}")
 
 
 def _write_views(path: Path) -> None:
     """What the larger pictures show: left, top, width and height on the plane of the landmarks."""
-    rows = [
-        {"file": v.file, "size": v.size, "shows": (v.grid.left, v.grid.top, v.grid.width, v.grid.height)}
-        for v in VIEWS[1:]
-    ]
+    rows = []
+    for view in VIEWS[1:]:
+        shows = view.grid.left, view.grid.top, view.grid.width, view.grid.height
+        rows.append({"file": view.file, "matte": view.matte, "size": view.size, "shows": shows})
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     path.write_text(f"[\n{lines}\n]\n")
 
 
 def main() -> None:
-    """Parse the arguments, draw, and write the pictures, the first one's matte, landmarks.json and views.json."""
+    """Parse the arguments, draw, and write the pictures and their mattes, landmarks.json and views.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=_ASSETS, help="folder for the files")
     parser.add_argument("--only", choices=[view.file for view in VIEWS], help="draw one of the pictures")
@@ -116,10 +121,6 @@ def main() -> None:
     for view in VIEWS:
         if arguments.only in (None, view.file):
             _draw(view, landmarks, arguments.out)
-    if arguments.only in (None, VIEWS[0].file):
-        matte = np.round(cut_out(VIEWS[0].grid, landmarks, VIEWS[0].size) * 255).astype(np.uint8)
-        if not cv2.imwrite(str(arguments.out / "matte.png"), matte, _PNG):
-            raise OSError(f"cannot write {arguments.out / 'matte.png'}")
     write_landmarks(landmarks, arguments.out / "landmarks.json")
     _write_views(arguments.out / "views.json")
 

@@ -56,8 +56,9 @@ class Avatar:
         framing = self._framing(size)
         renderer = self._renderers.get(framing.size)
         if renderer is None:
-            matte = self.matte if framing.is_whole_portrait else None
-            renderer = self._renderers[framing.size] = FaceRenderer(*framing.cut(self.landmarks), matte)
+            picture, landmarks = framing.cut(self.landmarks)
+            renderer = FaceRenderer(picture, landmarks, framing.cut_matte(self.matte))
+            self._renderers[framing.size] = renderer
         return renderer
 
     def _framing(self, size: FrameSize) -> Framing:
@@ -100,18 +101,17 @@ def load_default_avatar() -> Avatar:
     avatar = load_avatar(
         DEFAULT_AVATAR, (folder / "portrait.png").read_bytes(), (folder / "landmarks.json").read_bytes()
     )
-    table, cut_out = (folder / "views.json").read_bytes(), (folder / "matte.png").read_bytes()
-    digest = hashlib.sha256(avatar.digest.encode() + table + cut_out)
-    matte = cv2.imdecode(np.frombuffer(cut_out, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if matte is None:
-        raise ValueError("the matte of the default avatar is no picture")
+    table = (folder / "views.json").read_bytes()
+    digest = hashlib.sha256(avatar.digest.encode() + table + (folder / "matte.png").read_bytes())
+    matte = _read_picture(folder / "matte.png", grey=True)
     views = []
     for row in json.loads(table):
-        file = folder / row["file"]
-        digest.update(file.read_bytes())
+        file, matte_file = folder / row["file"], folder / row["matte"]
+        digest.update(file.read_bytes() + matte_file.read_bytes())
         left, top, width, height = row["shows"]
-        views.append(View(FrameSize(*row["size"]), left, top, width, height, partial(_read_picture, file)))
-    return replace(avatar, matte=np.asarray(matte, np.uint8), more_views=tuple(views), digest=digest.hexdigest()[:16])
+        size, read_matte = FrameSize(*row["size"]), partial(_read_picture, matte_file, grey=True)
+        views.append(View(size, left, top, width, height, partial(_read_picture, file), read_matte))
+    return replace(avatar, matte=matte, more_views=tuple(views), digest=digest.hexdigest()[:16])
 
 
 def add_large_view(avatar: Avatar, file: Path) -> Avatar:
@@ -128,8 +128,9 @@ def add_large_view(avatar: Avatar, file: Path) -> Avatar:
     return replace(avatar, more_views=(*avatar.more_views, view), digest=digest)
 
 
-def _read_picture(file: Traversable) -> NDArray[np.uint8]:
-    picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+def _read_picture(file: Traversable, *, grey: bool = False) -> NDArray[np.uint8]:
+    form = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), form)
     if picture is None:
         raise ValueError(f"{file.name} is no picture")
     return np.asarray(picture, np.uint8)

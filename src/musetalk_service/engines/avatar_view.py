@@ -25,6 +25,13 @@ class View:
     height: float
     read: Callable[[], NDArray[np.uint8]]
     """(height, width, 3) BGR; read only when it is wanted."""
+    read_matte: Callable[[], NDArray[np.uint8]] | None = None
+    """(height, width) how much of each pixel is the person, 255 all of it."""
+
+    @property
+    def shows_portrait(self) -> bool:
+        """Whether it shows what the portrait shows, in whatever size."""
+        return (self.left, self.top, self.width, self.height) == (0, 0, *BASE_SIZE)
 
     def place(self, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Landmarks (478, 3) of the portrait, in pixels of this picture; whole numbers are pixel centres."""
@@ -48,23 +55,29 @@ class Framing:
     size: FrameSize
     """What frames are asked in, or the part's own size where that is less: nothing is gained by drawing more."""
 
-    @property
-    def is_whole_portrait(self) -> bool:
-        """Whether it is the avatar's portrait itself, neither cut nor scaled nor another picture of it."""
-        whole = (0, 0, *BASE_SIZE) == (self.left, self.top, self.width, self.height)
-        shows = (self.view.left, self.view.top, self.view.width, self.view.height)
-        return whole and self.size == self.view.size == BASE_SIZE and shows == (0, 0, *BASE_SIZE)
+    def cut_matte(self, of_portrait: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+        """The view's matte (height, width), else the portrait's where both show the same; None where there is none."""
+        if self.view.read_matte is not None:
+            return self._part_of(self.view.read_matte())
+        if of_portrait is None or not self.view.shows_portrait:
+            return None
+        fitted = cv2.resize(of_portrait, self.view.size, interpolation=cv2.INTER_LINEAR)
+        return self._part_of(np.asarray(fitted, np.uint8))
 
     def cut(self, landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The picture (height, width, 3) of :attr:`size`, and the portrait's landmarks on it."""
-        picture = self.view.read()[self.top : self.top + self.height, self.left : self.left + self.width]
-        if picture.shape[1::-1] != self.size:
-            picture = np.asarray(cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA), np.uint8)
+        picture = self._part_of(self.view.read())
         scale = np.array((self.size.width / self.width, self.size.height / self.height))
         placed = self.view.place(landmarks).astype(np.float64)
         placed[:, :2] = (placed[:, :2] + 0.5 - (self.left, self.top)) * scale - 0.5
         placed[:, 2] *= scale.mean()
-        return np.ascontiguousarray(picture), placed.astype(np.float32)
+        return picture, placed.astype(np.float32)
+
+    def _part_of(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
+        if part.shape[1::-1] != self.size:
+            part = np.asarray(cv2.resize(part, self.size, interpolation=cv2.INTER_AREA), np.uint8)
+        return np.ascontiguousarray(part)
 
 
 def choose_framing(views: Sequence[View], landmarks: NDArray[np.float32], size: FrameSize) -> Framing:

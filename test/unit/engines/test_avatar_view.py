@@ -73,6 +73,27 @@ def _patch(picture: NDArray[np.uint8], x: float, y: float, reach: float) -> NDAr
     return np.array(fields)
 
 
+@pytest.mark.parametrize("asked", ["512x512", "720x720", "1024x1024", "720x1280", "576x1024"])
+def test_person_is_told_from_the_background_in_every_size(avatar: Avatar, asked: str) -> None:
+    framing = avatar._framing(parse_size(asked))
+    matte = framing.cut_matte(avatar.matte)
+    assert matte is not None and matte.shape[::-1] == parse_size(asked)
+    _, points = framing.cut(avatar.landmarks)
+    x, y = points[:468, :2].round().astype(int).T
+    assert matte[y, x].min() == 255
+    assert matte[:20].max() == 0
+
+
+def test_portraits_matte_fits_larger_pictures_of_the_same(avatar: Avatar) -> None:
+    large = View(FrameSize(1024, 1024), 0, 0, 512, 512, avatar.more_views[0].read)
+    more = View(FrameSize(720, 1280), -32, -60, 576, 1024, avatar.more_views[1].read)
+    shown = choose_framing([large], avatar.landmarks, FrameSize(1024, 1024)).cut_matte(avatar.matte)
+    drawn = avatar._framing(FrameSize(1024, 1024)).cut_matte(None)
+    assert shown is not None and drawn is not None
+    assert np.abs(shown.astype(int) - drawn).mean() < 2
+    assert choose_framing([more], avatar.landmarks, FrameSize(720, 1280)).cut_matte(avatar.matte) is None
+
+
 def test_renderers_are_made_once(avatar: Avatar) -> None:
     small = avatar.renderer(FrameSize(256, 256))
     assert avatar.renderer(FrameSize(512, 512)) is small
