@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     upload_max_mb: int = Field(200, ge=1, le=4096, description="Largest accepted photo or video.")
     upload_max_seconds: float = Field(120.0, gt=0, le=3600, description="Longest accepted video.")
     upload_max_megapixels: float = Field(50.0, gt=0, le=200, description="Largest accepted photo or video frame.")
+    avatar_clip_seconds: float = Field(
+        10.0, ge=2, le=60, description="Of a video, kept for each clip of an avatar; 10 MB of disk a second."
+    )
     upload_source_dir: Path | None = Field(
         None, description="Folder of the files that video_path may name when an avatar is prepared; empty: none."
     )

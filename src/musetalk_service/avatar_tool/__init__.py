@@ -32,6 +32,7 @@ def create(settings: Settings, file: Path, avatar_id: str, *, consent_by: str | 
             limits=PreparationLimits(
                 max_pixels=round(settings.upload_max_megapixels * 1e6),
                 max_seconds=settings.upload_max_seconds,
+                clip_seconds=settings.avatar_clip_seconds,
                 max_memory_mb=settings.preparation_memory_mb,
                 max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
             ),

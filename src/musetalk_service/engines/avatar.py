@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar_view import Framing, View, choose_framing
+from musetalk_service.engines.base_video import BaseVideo
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.motion import CLIP_FRAMES, make_clip
 from musetalk_service.engines.face.renderer import FaceRenderer
-from musetalk_service.models.clips import ACTION, kind_of
-from musetalk_service.models.face import Pose
+from musetalk_service.engines.face.video_face import VideoFace
+from musetalk_service.models.clips import ACTION, IDLE, kind_of
+from musetalk_service.models.face import Mouth, Pose
 from musetalk_service.models.media import BASE_SIZE, HEIGHT, WIDTH, ClipPosition, FrameSize
+from musetalk_service.utils.i420 import Plane
 
 DEFAULT_AVATAR = "default"
 _MEMORY_PER_PICTURE_BYTE = 24
@@ -41,6 +44,41 @@ class Avatar:
     """(512, 512) how much of each pixel of the portrait is the person, 255 all of it; None where that is not known."""
     more_views: tuple[View, ...] = ()
     """Pictures that are finer than the portrait, or show more."""
+
+    base_video: BaseVideo | None = None
+    """Frames that some of its clips show instead of the portrait."""
+
+    def with_base_video(self, video: BaseVideo) -> "Avatar":
+        """The same face, some of whose clips are a video. Other idle clips would jump, so there are none."""
+        clips = tuple(clip for clip in self.clips if kind_of(clip) != IDLE or clip in video.clips)
+        return replace(self, base_video=video, clips=clips)
+
+    def draw(self, size: FrameSize, place: ClipPosition, pose: Pose, mouth: Mouth) -> Plane:
+        """A frame in :meth:`drawn_size`, I420: of the base video where that is shown, else of the portrait.
+
+        The pose is the portrait's; a video's head moves by itself.
+        """
+        if self.base_video is not None and self._shows_video(size, place):
+            return self._video_face.draw(self.base_video.index(place), mouth)
+        return self.renderer(size).render(pose, mouth)
+
+    def joins(self, size: FrameSize, before: ClipPosition, after: ClipPosition) -> bool:
+        """Whether the picture goes on from one place to the other by itself, or jumps."""
+        videos = self._shows_video(size, before), self._shows_video(size, after)
+        if self.base_video is None or videos == (False, False):
+            return True
+        return videos == (True, True) and self.base_video.joins(before, after)
+
+    def _shows_video(self, size: FrameSize, place: ClipPosition) -> bool:
+        """Videos have one size; where another is drawn, the portrait stands in."""
+        return (
+            self.base_video is not None and place.clip in self.base_video.clips and self.drawn_size(size) == BASE_SIZE
+        )
+
+    @cached_property
+    def _video_face(self) -> VideoFace:
+        assert self.base_video is not None
+        return VideoFace(self.renderer(BASE_SIZE), self.base_video.frames, self.base_video.transforms)
 
     def memory_bytes(self) -> int:
         """About what it takes in memory, its renderers included."""
@@ -82,6 +120,8 @@ class Avatar:
 
     def clip_frames(self, clip: str) -> int:
         """Length of a clip in frames. Raises ``KeyError`` for a clip that this avatar has not."""
+        if self.base_video is not None and clip in self.base_video.clips:
+            return self.base_video.length(clip)
         return CLIP_FRAMES[clip]
 
     def pose(self, place: ClipPosition) -> Pose:

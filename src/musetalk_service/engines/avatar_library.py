@@ -20,8 +20,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, add_large_view, load_avatar
+from musetalk_service.engines.base_video import read_base_video
 from musetalk_service.errors import ModelNotFoundError
-from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, REF_ID_PATTERN, VERSION_PATTERN, Manifest
+from musetalk_service.models.avatar_manifest import (
+    AVATAR_ID_PATTERN,
+    FRAMES_FILE,
+    REF_ID_PATTERN,
+    TRANSFORMS_FILE,
+    VERSION_PATTERN,
+    Manifest,
+)
 
 _MANIFEST = "manifest.json"
 _CURRENT = "current"
@@ -149,7 +157,12 @@ def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
     try:
         portrait = _member(folder, manifest.portrait).read_bytes()
         avatar = load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
-        return avatar if manifest.large is None else add_large_view(avatar, _member(folder, manifest.large))
+        if manifest.large is not None:
+            avatar = add_large_view(avatar, _member(folder, manifest.large))
+        if manifest.base_video:
+            files = _member(folder, FRAMES_FILE), _member(folder, TRANSFORMS_FILE)
+            avatar = avatar.with_base_video(read_base_video(*files, manifest.base_video))
+        return avatar
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None
 

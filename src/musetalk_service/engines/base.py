@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar import Avatar
-from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import Mouth, Pose
 from musetalk_service.models.media import ClipPosition, FrameSize
 
@@ -45,9 +44,9 @@ class AvatarStream:
     size: FrameSize
     """What frames are shown in."""
 
-    @property
-    def renderer(self) -> FaceRenderer:
-        return self.avatar.renderer(self.size)
+    def draw(self, request: "FrameRequest", mouth: Mouth) -> Picture:
+        """What a request asks for, with a mouth."""
+        return self.avatar.draw(self.size, request.place, request.pose, mouth)
 
     def push(self, pcm: Pcm, position: int) -> None:
         """The mouth comes with each request."""

@@ -18,7 +18,7 @@ class StaticEngine:
         return AvatarStream(avatar, size)
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
-        return [self._stream(request).renderer.render(request.pose, REST) for request in batch]
+        return [self._stream(request).draw(request, REST) for request in batch]
 
     @staticmethod
     def _stream(request: FrameRequest) -> AvatarStream:

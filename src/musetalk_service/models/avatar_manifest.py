@@ -9,6 +9,9 @@ FORMAT: Final = 1
 """Goes up when an older service could not read the files any more."""
 AVATAR_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 """As a user_id: an avatar is its user's."""
+FRAMES_FILE: Final = "frames.npy"
+TRANSFORMS_FILE: Final = "transforms.npy"
+CLIP_PATTERN = r"^(idle_[0-6]|speaking_[0-7]|action_[12])$"
 REF_ID_PATTERN = r"^~?[A-Za-z0-9_-]{1,64}$"
 """With ~, the avatar of one session alone: no user_id finds it."""
 VERSION_PATTERN = r"^[0-9a-f]{16}$"
@@ -36,6 +39,14 @@ class Consent(_Model):
     note: Annotated[str, Field(max_length=1000)] = ""
 
 
+class ClipRange(_Model):
+    """Frames of a base video that are played in a circle or to and fro."""
+
+    first: Annotated[int, Field(ge=0)]
+    frames: Annotated[int, Field(ge=1)]
+    ping_pong: bool = False
+
+
 class Manifest(_Model):
     """``manifest.json`` of one version of one avatar."""
 
@@ -53,3 +64,7 @@ class Manifest(_Model):
     large: Annotated[
         str | None, Field(description="The portrait's square in 1024x1024 pixels, where the upload has as many.")
     ] = None
+    base_video: Annotated[
+        dict[Annotated[str, Field(pattern=CLIP_PATTERN)], ClipRange],
+        Field(description="Clips among the frames of frames.npy; all others are drawn from the portrait."),
+    ] = {}

@@ -23,6 +23,7 @@ class PreparationLimits(_Model):
 
     max_pixels: Annotated[int, Field(gt=0, description="Of a picture or a frame.")]
     max_seconds: Annotated[float, Field(gt=0, description="Of a video.")]
+    clip_seconds: Annotated[float, Field(ge=2, description="Of a video, kept for each clip.")] = 10.0
     max_memory_mb: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
     max_cpu_s: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
 

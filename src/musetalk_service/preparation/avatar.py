@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.models.avatar_manifest import Source
+from musetalk_service.models.avatar_manifest import FRAMES_FILE, TRANSFORMS_FILE, Source
 from musetalk_service.models.media import FPS
 from musetalk_service.models.preparation import PreparationLimits
-from musetalk_service.preparation.base_video import find_face
+from musetalk_service.preparation.base_clips import as_ranges, choose_clips, speaking_frames
+from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
@@ -28,7 +29,7 @@ Report = Callable[[str, float], None]
 def prepare_avatar(
     source: Path, staged: Path, limits: PreparationLimits, landmarker: FaceLandmarker, report: Report
 ) -> tuple[Source, dict[str, Any]]:
-    """Write an avatar's files: its portrait, from a photo or from the best frame of a video, and its landmarks.
+    """Write an avatar's files: portrait and landmarks, of a photo or of a video's best frame, and a video's clips.
 
     Args:
         source: the upload, of any kind.
@@ -47,9 +48,16 @@ def prepare_avatar(
     if not is_picture(source):
         video_limits = VideoLimits(max_pixels=limits.max_pixels, max_seconds=limits.max_seconds)
         found = find_face(
-            source, landmarker, lambda share: report("face", 10.0 + 80.0 * share), face_limits, video_limits
+            source, landmarker, lambda share: report("face", 10.0 + 40.0 * share), face_limits, video_limits
         )
-        extra = write_portrait(staged, found.picture, found.landmarks, found.large)
+        speaking = speaking_frames(source, found.aperture)
+        kept, ranges = as_ranges(choose_clips(found.points, speaking, round(limits.clip_seconds * FPS)))
+        video = shut_mouths(
+            source, found, staged / FRAMES_FILE, lambda share: report("mouth", 50.0 + 45.0 * share), video_limits, kept
+        )
+        np.save(staged / TRANSFORMS_FILE, video.transforms, allow_pickle=False)
+        extra = write_portrait(staged, video.portrait, video.landmarks, found.large)
+        extra["base_video"] = {name: clip.model_dump() for name, clip in ranges.items()}
         seconds = len(found.points) / FPS
         digest = file_digest(source)
         return Source(kind="video", width=found.width, height=found.height, seconds=seconds, sha256=digest), extra

@@ -103,8 +103,15 @@ def find_face(
     )
 
 
-def shut_mouths(source: Path, face: FaceInVideo, frames: Path, report: Report, limits: VideoLimits) -> BaseVideo:
-    """Write all frames of a video with the mouth shut.
+def shut_mouths(
+    source: Path,
+    face: FaceInVideo,
+    frames: Path,
+    report: Report,
+    limits: VideoLimits,
+    kept: NDArray[np.intp] | None = None,
+) -> BaseVideo:
+    """Write frames of a video with the mouth shut.
 
     Args:
         source: the video.
@@ -112,6 +119,7 @@ def shut_mouths(source: Path, face: FaceInVideo, frames: Path, report: Report, l
         frames: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
         report: is told which part of this is done, 0 to 1.
         limits: for the file.
+        kept: indices of the frames to write, rising; None: all.
 
     Raises:
         NotMediaError: the video is not what it was.
@@ -119,12 +127,15 @@ def shut_mouths(source: Path, face: FaceInVideo, frames: Path, report: Report, l
     portrait, landmarks = _shut(face.picture, face.landmarks)
     best = face.points[face.best]
     closer = MouthCloser(portrait, *(p[:, :2].astype(np.float64) for p in (landmarks, face.landmarks, best)))
-    count = len(face.points)
+    wanted = set(range(len(face.points)) if kept is None else kept.tolist())
+    count = len(wanted)
     shape = (count, PORTRAIT_SIZE * 3 // 2, PORTRAIT_SIZE)
     written = np.lib.format.open_memmap(frames, mode="w+", dtype=np.uint8, shape=shape)
     transforms = np.empty((count, 2, 3), np.float32)
     done = 0
-    for frame, found in zip(read_frames(source, limits), face.points, strict=False):
+    for index, (frame, found) in enumerate(zip(read_frames(source, limits), face.points, strict=False)):
+        if index not in wanted:
+            continue
         where = found[:, :2].astype(np.float64)
         matrix = closer.transform(where)
         transforms[done] = matrix

@@ -25,6 +25,7 @@ from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import EngineError
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
 from musetalk_service.models.media import GOP_FRAMES, ClipPosition, FrameSize, Rendition
+from musetalk_service.services.dissolve import Dissolve
 from musetalk_service.services.engine_scheduler import EngineScheduler, ScheduledRequest, ScheduledStream
 from musetalk_service.utils.video_codec import H264Encoder, synthetic_label
 
@@ -77,8 +78,8 @@ class ClipJob:
     def step(self) -> bool:
         """Make one picture; returns whether the clip is complete."""
         index, alike = self._todo.popleft()
-        pose = self._avatar.pose(ClipPosition(self.clip, index))
-        picture = self._avatar.renderer(alike[0].size).render(pose, REST)
+        place = ClipPosition(self.clip, index)
+        picture = self._avatar.draw(alike[0].size, place, self._avatar.pose(place), REST)
         for rendition in alike:
             encoded = self._encoders[rendition.name].encode(picture, force_idr=index % GOP_FRAMES == 0)
             self._units[rendition.name].append(encoded.access_unit)
@@ -104,6 +105,7 @@ class _Speaker:
     voice: Voice
     easer: PoseEaser
     encoder: H264Encoder
+    dissolve: Dissolve
     wants_blendshapes: bool
     emphasis: Emphasis = field(default_factory=Emphasis)
     picture: Picture | None = None
@@ -113,6 +115,7 @@ class _Made(NamedTuple):
     """What has become of one frame."""
 
     result: Picture | EngineError
+    place: ClipPosition
     mouth: Mouth
     held: bool
     """The session's picture is repeated, not this one shown."""
@@ -204,6 +207,7 @@ class EngineHost:
                 self._voices(),
                 PoseEaser(avatar, message.shown),
                 H264Encoder(synthetic_label(message.engine, __version__), message.rendition),
+                Dissolve(avatar, message.rendition.size, message.shown),
                 message.blendshapes,
             )
         except Exception as error:  # a host serves many: one session's trouble must not end it
@@ -231,7 +235,7 @@ class EngineHost:
         for render, request in heard:
             if self._is_current(render):  # one that has just failed is not any more
                 held = newest[render.session] is not render
-                made = _Made(results[render.session], request.mouth, held, 0.0 if held else render_ms)
+                made = _Made(results[render.session], request.place, request.mouth, held, 0.0 if held else render_ms)
                 replies += self._finish(render, made)
         return replies
 
@@ -244,7 +248,8 @@ class EngineHost:
         heard = speaker.voice.hear(render.audio_position)
         pose = speaker.easer.pose(render.pose)
         pose = speaker.emphasis.add(pose, heard.loudness, *stresses_of(render.pose.clip))
-        return ScheduledRequest(speaker.stream, render.pose, pose, heard.mouth, render.audio_position)
+        place = speaker.dissolve.follow(render.pose)
+        return ScheduledRequest(speaker.stream, place, pose, heard.mouth, render.audio_position)
 
     def _finish(self, render: bus.Render, made: _Made) -> list[bus.DownMessage]:
         """Encode a session's new picture, or the one before it where this frame is held."""
@@ -252,9 +257,9 @@ class EngineHost:
         try:
             if isinstance(made.result, EngineError):
                 raise made.result
-            picture = speaker.picture if made.held and speaker.picture is not None else made.result
+            picture = made.result if speaker.picture is None else speaker.picture
             if not made.held:
-                speaker.picture = made.result
+                picture = speaker.picture = speaker.dissolve.show(made.place, made.result)
             return self._encode(render, made, speaker, picture)
         except Exception as error:
             log.exception("session failed", extra={"session_id": render.session})

@@ -10,7 +10,9 @@ import pytest
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import ModelNotFoundError
-from musetalk_service.models.media import FrameSize
+from musetalk_service.models.avatar_manifest import ClipRange
+from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.models.media import BASE_SIZE, ClipPosition, FrameSize
 from support.avatars import manifest_for, publish
 
 
@@ -181,3 +183,48 @@ def _staged_copy(library: AvatarLibrary) -> Path:
     for name in ("portrait.png", "landmarks.json"):
         (staged / name).write_bytes((whole / name).read_bytes())
     return staged
+
+
+# --- base videos ---
+
+
+def _with_video(library: AvatarLibrary, clip: ClipRange, frames: np.ndarray, transforms: np.ndarray) -> str:
+    ref = publish(library.root, "vera")
+    folder = library.folder(ref)
+    np.save(folder / "frames.npy", frames, allow_pickle=frames.dtype == object)
+    np.save(folder / "transforms.npy", transforms)
+    manifest = library.manifest(ref).model_copy(update={"base_video": {"idle_0": clip}})
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return ref
+
+
+def test_base_video_is_mapped_and_plays(library: AvatarLibrary) -> None:
+    frames = np.zeros((50, 768, 512), np.uint8)
+    frames[7] = 90
+    still = np.tile(np.eye(2, 3, dtype=np.float32), (50, 1, 1))
+    avatar = library.load(_with_video(library, ClipRange(first=0, frames=50), frames, still))
+    assert avatar.clip_frames("idle_0") == 50 and "idle_1" not in avatar.clips
+    picture = avatar.draw(BASE_SIZE, ClipPosition("idle_0", 57), NEUTRAL, REST)
+    assert picture.shape == (768, 512) and (picture == 90).all()
+    assert isinstance(avatar.base_video.frames, np.memmap)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("clip", "frames", "transforms"),
+    [
+        (ClipRange(first=10, frames=50), np.zeros((50, 768, 512), np.uint8), np.zeros((50, 2, 3))),
+        (ClipRange(first=0, frames=40), np.zeros((50, 768, 512), np.uint8), np.zeros((50, 2, 3))),
+        (ClipRange(first=0, frames=50), np.zeros((50, 512, 512, 3), np.uint8), np.zeros((50, 2, 3))),
+        (ClipRange(first=0, frames=50), np.zeros((50, 768, 512), np.float32), np.zeros((50, 2, 3))),
+        (ClipRange(first=0, frames=50), np.zeros((50, 768, 512), np.uint8), np.zeros((49, 2, 3))),
+        (ClipRange(first=0, frames=50), np.zeros((50, 768, 512), np.uint8), np.full((50, 2, 3), np.nan)),
+        (ClipRange(first=0, frames=25), np.array([{}] * 25, object), np.zeros((25, 2, 3))),
+    ],
+    ids=["beyond", "no whole second", "shape", "type", "too few", "not a number", "pickle"],
+)
+def test_base_videos_that_do_not_fit_are_refused(
+    library: AvatarLibrary, clip: ClipRange, frames: np.ndarray, transforms: np.ndarray
+) -> None:
+    ref = _with_video(library, clip, frames, transforms)
+    with pytest.raises(ModelNotFoundError, match="damaged"):
+        library.load(ref)

@@ -25,4 +25,4 @@ class BuiltinEngine:
     @staticmethod
     def _draw(request: FrameRequest) -> Picture:
         assert isinstance(request.stream, AvatarStream)
-        return request.stream.renderer.render(request.pose, request.mouth)
+        return request.stream.draw(request, request.mouth)
