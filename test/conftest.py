@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from musetalk_service.preparation.landmarker import FaceLandmarker
+from support.file_server import FileServer, serve_files
 from support.server_process import ServerProcess
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -51,3 +52,20 @@ def landmarker(landmarker_model: Path) -> Iterator[FaceLandmarker]:
     """Finds faces, in pictures of any kind."""
     with FaceLandmarker(landmarker_model) as tool:
         yield tool
+
+
+@pytest.fixture
+def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server of files on this machine, which is reached without a proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with serve_files() as files:
+        yield files
+
+
+@pytest.fixture
+def other_file_server() -> Iterator[FileServer]:
+    """On another port: another origin."""
+    with serve_files() as files:
+        yield files

@@ -149,6 +149,15 @@ class CheckpointError(Exception):
     """A model's file is missing or not what it should be; the message names it and where to get it."""
 
 
+class DownloadError(Exception):
+    """A file cannot be fetched, or is not the one that was wanted; the message says why."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """``status``: of the HTTP answer that refused it."""
+        super().__init__(message)
+        self.status = status
+
+
 class MediaFileError(Exception):
     """A recording cannot be used. The message names the file and what is wrong with it."""
 

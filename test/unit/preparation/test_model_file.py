@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from musetalk_service.models.checkpoint_catalogue import LANDMARKER
 from musetalk_service.preparation import model_file
 from musetalk_service.preparation.errors import LandmarkerError
-from musetalk_service.preparation.model_file import fetch_model, find_model
+from musetalk_service.preparation.model_file import find_model
+from support.file_server import FileServer
 
 
 def test_a_path_that_is_given_is_the_model(landmarker_model: Path, tmp_path: Path) -> None:
@@ -31,23 +33,21 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         find_model(None, tmp_path, tmp_path / "cache")
 
 
-def test_a_download_is_kept(landmarker_model: Path, tmp_path: Path) -> None:
+def test_a_download_is_kept(landmarker_model: Path, tmp_path: Path, file_server: FileServer) -> None:
     target = tmp_path / "cache" / model_file.MODEL_NAME
-    assert find_model(None, tmp_path, tmp_path / "cache", url=landmarker_model.as_uri()) == target
+    url = file_server.add("/model", landmarker_model.read_bytes())
+    assert find_model(None, tmp_path, tmp_path / "cache", url=url) == target
     assert target.read_bytes() == landmarker_model.read_bytes()
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-@pytest.mark.parametrize("content", [b"short", bytes(model_file.MODEL_BYTES + 1)])
-def test_a_wrong_download_leaves_nothing(tmp_path: Path, content: bytes) -> None:
-    served = tmp_path / "served"
-    served.write_bytes(content)
-    target = tmp_path / "cache" / model_file.MODEL_NAME
-    with pytest.raises(LandmarkerError, match=r"(not the face landmarker's model|sends more than)"):
-        fetch_model(target, served.as_uri())
-    assert not target.exists()
+@pytest.mark.parametrize("content", [b"short", bytes(LANDMARKER.size), bytes(LANDMARKER.size + 1)])
+def test_a_wrong_download_leaves_nothing(tmp_path: Path, file_server: FileServer, content: bytes) -> None:
+    with pytest.raises(LandmarkerError, match=r"cannot be fetched from .*expected .* Put a copy"):
+        find_model(None, tmp_path, tmp_path / "cache", url=file_server.add("/model", content))
+    assert not list((tmp_path / "cache").rglob("*"))
 
 
 def test_an_unreachable_address_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(LandmarkerError, match="set FACE_LANDMARKER_PATH"):
-        fetch_model(tmp_path / "model", (tmp_path / "nowhere").as_uri())
+    with pytest.raises(LandmarkerError, match=r"no connection to 127\.0\.0\.1:9.* set FACE_LANDMARKER_PATH"):
+        find_model(None, tmp_path, tmp_path / "cache", url="http://127.0.0.1:9/model")
