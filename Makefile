@@ -100,7 +100,7 @@ bench: setup ## measure this machine in some six minutes: delivery, cost, latenc
 	$(BIN)/python bench/run.py $(BENCH)
 
 .PHONY: soak
-soak: setup ## trouble a server for some eight minutes and check that nothing is left (bench/README.md)
+soak: setup ## trouble a server for some fifteen minutes and check that nothing is left (bench/README.md)
 	$(BIN)/python bench/soak.py $(SOAK)
 
 .PHONY: openapi
