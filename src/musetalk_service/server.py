@@ -292,6 +292,7 @@ def _avatars_handler(settings: Settings, front: Front) -> AvatarsHandler:
         front.avatars,
         front.preparations,
         front.sessions,
+        front.hosts,
         front.authenticator,
         Uploads(settings.cache_dir / "uploads", settings.upload_max_mb << 20),
         require_consent=settings.require_consent,

@@ -27,6 +27,7 @@ from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.preparation import JobStatus
 from musetalk_service.services.authentication import Authenticator, Principal, read_credentials, require
 from musetalk_service.services.avatar_service import AvatarService
+from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.preparation_service import PreparationService
 from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils.pictures import jpeg, thumbnail
@@ -102,6 +103,7 @@ class AvatarsHandler:
     avatars: AvatarService
     jobs: PreparationService
     sessions: SessionService
+    hosts: HostPool
     authenticator: Authenticator
     uploads: Uploads
     require_consent: bool
@@ -356,7 +358,7 @@ class AvatarsHandler:
             created=manifest.created,
             kind=manifest.source.kind,
             clips={clip: avatar.clip_frames(clip) for clip in avatar.clips},
-            engines=["builtin", "static"],
+            engines=sorted({engine.name for host in self.hosts.hosts for engine in host.ready.engines}),
             consent=manifest.consent,
             thumbnail=f"/avatars/{user_id}/thumbnail.jpg",
             preview=f"/avatars/{user_id}/preview.mp4",

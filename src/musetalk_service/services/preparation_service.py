@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from musetalk_service.engines.avatar_library import new_version
-from musetalk_service.errors import AtCapacityError, ConflictError, InvalidMessageError, ServiceError
+from musetalk_service.errors import AtCapacityError, ConflictError, InvalidMessageError, ProcessingError, ServiceError
 from musetalk_service.models.avatar_manifest import Consent, Manifest
 from musetalk_service.models.preparation import (
     PREPARE_COMMAND,
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _KEPT_STATUSES = 1000
 _LONGEST_LINE = 1 << 22
+_OUR_FAULT = frozenset({"failed", "unavailable", "cancelled"})
+"""Codes of refusals that another picture would not change."""
 _CANCELLED = Refusal(code="cancelled", message="the preparation was cancelled", advice="Start again when you like.")
 _TIMED_OUT = Refusal(
     code="timed_out", message="reading the file took too long", advice="Make it smaller, or cut it shorter."
@@ -123,8 +125,13 @@ class PreparationService:
         name = f"~{secrets.token_hex(8)}"
         self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
         upload = self._settings.cache_dir / f"face-{name[1:]}"
+        self.check_room(name)
         await asyncio.to_thread(upload.write_bytes, picture)
-        self.submit(name, upload, None)
+        try:
+            self.submit(name, upload, None)
+        except ServiceError:
+            upload.unlink(missing_ok=True)
+            raise
         job = self._jobs[name]
         assert job.task is not None
         try:
@@ -134,9 +141,8 @@ class PreparationService:
             self._jobs.pop(name, None)
         if job.status.reason is not None:
             reason = job.status.reason
-            raise InvalidMessageError(
-                f"face_image: {reason.message}. {reason.advice}", field="data.face_image", reason=reason.code
-            )
+            kind = ProcessingError if reason.code in _OUR_FAULT else InvalidMessageError
+            raise kind(f"face_image: {reason.message}. {reason.advice}", field="data.face_image", reason=reason.code)
         assert job.ready is not None
         return job.ready
 
