@@ -59,8 +59,12 @@ class Avatar:
         The pose is the portrait's; a video's head moves by itself.
         """
         if self.base_video is not None and self._shows_video(size, place):
-            return self._video_face.draw(self.base_video.index(place), mouth)
-        return self.renderer(size).render(pose, mouth)
+            return self.show(size, self._video_face.draw(self.base_video.index(place), mouth))
+        return self.show(size, self.renderer(size).render(pose, mouth))
+
+    def show(self, size: FrameSize, picture: Plane) -> Plane:
+        """Of an I420 picture of :meth:`canvas_size` the part that is shown, in :meth:`drawn_size`."""
+        return self._framing(size).show(picture)
 
     def joins(self, size: FrameSize, before: ClipPosition, after: ClipPosition) -> bool:
         """Whether the picture goes on from one place to the other by itself, or jumps."""
@@ -70,9 +74,9 @@ class Avatar:
         return videos == (True, True) and self.base_video.joins(before, after)
 
     def _shows_video(self, size: FrameSize, place: ClipPosition) -> bool:
-        """Videos have one size; where another is drawn, the portrait stands in."""
+        """Videos have one size; where a finer one is drawn, the portrait stands in."""
         return (
-            self.base_video is not None and place.clip in self.base_video.clips and self.drawn_size(size) == BASE_SIZE
+            self.base_video is not None and place.clip in self.base_video.clips and self.canvas_size(size) == BASE_SIZE
         )
 
     @cached_property
@@ -82,21 +86,25 @@ class Avatar:
 
     def memory_bytes(self) -> int:
         """About what it takes in memory, its renderers included."""
-        drawn = sum(size.pixels * 3 for size in self._renderers) or self.portrait.nbytes
+        drawn = sum(size.pixels * 3 for _, size in self._renderers) or self.portrait.nbytes
         return drawn * _MEMORY_PER_PICTURE_BYTE
 
     def drawn_size(self, size: FrameSize) -> FrameSize:
-        """The size in which pictures are drawn that are to be shown in ``size``: as fine as that, if the avatar is."""
+        """The size of the pictures that are to be shown in ``size``: as fine as that, if the avatar is."""
         return self._framing(size).size
 
+    def canvas_size(self, size: FrameSize) -> FrameSize:
+        """The size of the whole picture, which :meth:`show` takes a part of."""
+        return self._framing(size).drawn
+
     def renderer(self, size: FrameSize) -> FaceRenderer:
-        """Draws in :meth:`drawn_size`. Made on first use, since the front needs none."""
+        """Draws in :meth:`canvas_size`. Made on first use, since the front needs none."""
         framing = self._framing(size)
-        renderer = self._renderers.get(framing.size)
+        key = framing.view.size, framing.drawn
+        renderer = self._renderers.get(key)
         if renderer is None:
-            picture, landmarks = framing.cut(self.landmarks)
-            renderer = FaceRenderer(picture, landmarks, framing.cut_matte(self.matte))
-            self._renderers[framing.size] = renderer
+            picture, landmarks = framing.prepare(self.landmarks)
+            renderer = self._renderers[key] = FaceRenderer(picture, landmarks, framing.prepare_matte(self.matte))
         return renderer
 
     def _framing(self, size: FrameSize) -> Framing:
@@ -111,7 +119,8 @@ class Avatar:
         return {}
 
     @cached_property
-    def _renderers(self) -> dict[FrameSize, FaceRenderer]:
+    def _renderers(self) -> dict[tuple[FrameSize, FrameSize], FaceRenderer]:
+        """By the view's own size and that of the canvas, which sizes of other shapes share."""
         return {}
 
     @cached_property

@@ -1,6 +1,5 @@
 """The pictures of an avatar, and which part of which of them a frame of a given size shows."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.models.media import BASE_SIZE, FrameSize
+from musetalk_service.utils import i420
 
 _FACE_HEIGHT = 0.45
 """Where the middle of the face lies, from the top, in a part that is cut out of a higher picture."""
@@ -44,40 +44,47 @@ class View:
 
 @dataclass(frozen=True)
 class Framing:
-    """A part of a view, and the size in which it is drawn."""
+    """A view in the size in which it is drawn, and the part of that which is shown.
+
+    The whole is drawn and then cut: a head that moves brings in what was beside the part.
+    """
 
     view: View
+    drawn: FrameSize
     left: int
     top: int
-    width: int
-    height: int
-    """The part, in pixels of the view."""
     size: FrameSize
-    """What frames are asked in, or the part's own size where that is less: nothing is gained by drawing more."""
+    """Of the part: what frames are asked in, or less where the view has less: nothing is gained by drawing more."""
 
-    def cut_matte(self, of_portrait: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+    @property
+    def is_whole(self) -> bool:
+        return self.size == self.drawn
+
+    def prepare(self, landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The whole picture (height, width, 3) of :attr:`drawn`, and the portrait's landmarks on it."""
+        scale = np.array(self.drawn) / self.view.size
+        placed = self.view.place(landmarks).astype(np.float64)
+        placed[:, :2] = (placed[:, :2] + 0.5) * scale - 0.5
+        placed[:, 2] *= scale.mean()
+        return self._scaled(self.view.read()), placed.astype(np.float32)
+
+    def prepare_matte(self, of_portrait: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
         """The view's matte (height, width), else the portrait's where both show the same; None where there is none."""
         if self.view.read_matte is not None:
-            return self._part_of(self.view.read_matte())
+            return self._scaled(self.view.read_matte())
         if of_portrait is None or not self.view.shows_portrait:
             return None
         fitted = cv2.resize(of_portrait, self.view.size, interpolation=cv2.INTER_LINEAR)
-        return self._part_of(np.asarray(fitted, np.uint8))
+        return self._scaled(np.asarray(fitted, np.uint8))
 
-    def cut(self, landmarks: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The picture (height, width, 3) of :attr:`size`, and the portrait's landmarks on it."""
-        picture = self._part_of(self.view.read())
-        scale = np.array((self.size.width / self.width, self.size.height / self.height))
-        placed = self.view.place(landmarks).astype(np.float64)
-        placed[:, :2] = (placed[:, :2] + 0.5 - (self.left, self.top)) * scale - 0.5
-        placed[:, 2] *= scale.mean()
-        return picture, placed.astype(np.float32)
+    def show(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The part of a drawn I420 picture."""
+        return picture if self.is_whole else i420.cut(picture, self.left, self.top, self.size)
 
-    def _part_of(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
-        if part.shape[1::-1] != self.size:
-            part = np.asarray(cv2.resize(part, self.size, interpolation=cv2.INTER_AREA), np.uint8)
-        return np.ascontiguousarray(part)
+    def _scaled(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if picture.shape[1::-1] == self.drawn:
+            return picture
+        return np.asarray(cv2.resize(picture, self.drawn, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def choose_framing(views: Sequence[View], landmarks: NDArray[np.float32], size: FrameSize) -> Framing:
@@ -101,12 +108,19 @@ def choose_framing(views: Sequence[View], landmarks: NDArray[np.float32], size: 
 
 def _frame(view: View, landmarks: NDArray[np.float32], size: FrameSize) -> Framing:
     shape = size.width / size.height
-    width = min(view.size.width, round(view.size.height * shape))
-    height = min(view.size.height, round(view.size.width / shape))
-    points = view.place(landmarks)[:, :2]
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    left = min(max(0, round(float(middle[0]) - width / 2)), view.size.width - width)
-    top = min(max(0, round(float(middle[1]) - height * _FACE_HEIGHT)), view.size.height - height)
-    if width * height < size.pixels:
-        size = FrameSize(2 * math.ceil(width / 2), 2 * math.ceil(height / 2))
-    return Framing(view, left, top, width, height, size)
+    width = min(view.size.width, view.size.height * shape)
+    scale = size.width / width
+    if scale > 1:  # the view has less
+        scale, size = 1.0, FrameSize(_even(width), _even(width / shape))
+    drawn = FrameSize(
+        max(size.width, _even(view.size.width * scale)), max(size.height, _even(view.size.height * scale))
+    )
+    middle = view.place(landmarks)[:, :2] * scale
+    x, y = (middle.min(axis=0) + middle.max(axis=0)) / 2
+    left = min(max(0, _even(float(x) - size.width / 2)), drawn.width - size.width)
+    top = min(max(0, _even(float(y) - size.height * _FACE_HEIGHT)), drawn.height - size.height)
+    return Framing(view, drawn, left, top, size)
+
+
+def _even(length: float) -> int:
+    return 2 * round(length / 2)

@@ -51,6 +51,15 @@ def to_bgr(picture: Plane) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_YUV2BGR_I420), np.uint8)
 
 
+def cut(picture: Plane, left: int, top: int, size: FrameSize) -> Plane:
+    """A part of a picture; ``left`` and ``top`` even."""
+    result = np.empty((size.height * 3 // 2, size.width), np.uint8)
+    for source, target, step in zip(planes_of(picture), planes_of(result), (1, 2, 2), strict=True):
+        x, y = left // step, top // step
+        target[:] = source[y : y + target.shape[0], x : x + target.shape[1]]
+    return result
+
+
 def scaled(picture: Plane, size: FrameSize) -> Plane:
     """The picture in another size, each plane by itself."""
     result = np.empty((size.height * 3 // 2, size.width), np.uint8)

@@ -25,7 +25,8 @@ window.musetalk = player;
 const meter = new SoundMeter($("meter"));
 const chip = new StatusChip($("chip-text"));
 const clips = new ClipChoices(player, { idle: $("idle-clip"), speaking: $("speaking-clip") });
-const face = new OwnFace(player, new AvatarApi(new URL("..", import.meta.url), authToken), { connect, tell }, userId !== undefined);
+const avatars = new AvatarApi(new URL("..", import.meta.url), authToken);
+const face = new OwnFace(player, avatars, { connect, tell }, userId !== undefined);
 let microphone = null;
 let endCode = null; // of the error that ended the last session
 

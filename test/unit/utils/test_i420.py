@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from musetalk_service.models.media import FrameSize
-from musetalk_service.utils.i420 import from_bgr, planes_of, scaled, size_of, to_bgr
+from musetalk_service.utils.i420 import cut, from_bgr, planes_of, scaled, size_of, to_bgr
 
 
 def _ramp(width: int, height: int) -> NDArray[np.uint8]:
@@ -40,3 +40,11 @@ def test_scaling_keeps_the_picture(size: FrameSize) -> None:
 def test_other_arrays_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="I420"):
         size_of(np.zeros(shape, np.uint8))
+
+
+def test_part_is_what_lies_there() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (96, 80), np.uint8)
+    whole, part = planes_of(picture), planes_of(cut(picture, 10, 6, FrameSize(20, 30)))
+    np.testing.assert_array_equal(part.y, whole.y[6:36, 10:30])
+    np.testing.assert_array_equal(part.u, whole.u[3:18, 5:15])
+    np.testing.assert_array_equal(part.v, whole.v[3:18, 5:15])

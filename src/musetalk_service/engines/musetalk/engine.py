@@ -162,4 +162,4 @@ def _draw(request: FrameRequest, *, speaks: bool) -> Picture:
     picture = renderer.render(pose, REST)
     if stream.patch is not None:
         stream.face.overlay.paint(picture, stream.patch, stream.strength, renderer.origins(pose))
-    return picture
+    return stream.avatar.show(stream.size, picture)

@@ -75,7 +75,7 @@ class FaceStore:
 
     def get(self, avatar: Avatar, size: FrameSize) -> AvatarFace:
         """Raises :class:`EngineError` for an avatar whose face does not lie in the picture."""
-        key = (avatar.digest, avatar.drawn_size(size))
+        key = (avatar.digest, avatar.canvas_size(size))
         face = self._kept.get(key)
         if face is None:
             face = self._make(avatar, size)
@@ -84,7 +84,7 @@ class FaceStore:
 
     def _make(self, avatar: Avatar, size: FrameSize) -> AvatarFace:
         renderer = avatar.renderer(size)
-        drawn = avatar.drawn_size(size)
+        drawn = avatar.canvas_size(size)
         try:
             box = face_box(to_68(renderer.landmarks), drawn, margin=self._margin)
         except ValueError as error:
