@@ -58,13 +58,24 @@ class Avatar:
 
         The pose is the portrait's; a video's head moves by itself.
         """
-        if self.base_video is not None and self._shows_video(size, place):
-            return self.show(size, self._video_face.draw(self.base_video.index(place), mouth))
-        return self.show(size, self.renderer(size).render(pose, mouth))
+        return self.show(size, self.draw_canvas(size, place, pose, mouth))
+
+    def draw_canvas(self, size: FrameSize, place: ClipPosition, pose: Pose, mouth: Mouth) -> Plane:
+        """The same in :meth:`canvas_size`, before :meth:`show` cuts it: for engines that paint on it."""
+        frame = self.video_frame(size, place)
+        if frame is not None:
+            return self._video_face.draw(frame, mouth)
+        return self.renderer(size).render(pose, mouth)
 
     def show(self, size: FrameSize, picture: Plane) -> Plane:
         """Of an I420 picture of :meth:`canvas_size` the part that is shown, in :meth:`drawn_size`."""
         return self._framing(size).show(picture)
+
+    def video_frame(self, size: FrameSize, place: ClipPosition) -> int | None:
+        """Which frame of the base video is shown there; None where the portrait is."""
+        if self.base_video is None or not self._shows_video(size, place):
+            return None
+        return self.base_video.index(place)
 
     def joins(self, size: FrameSize, before: ClipPosition, after: ClipPosition) -> bool:
         """Whether the picture goes on from one place to the other by itself, or jumps."""

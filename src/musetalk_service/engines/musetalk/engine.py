@@ -50,7 +50,6 @@ class MuseTalkStream:
 
     avatar: Avatar
     size: FrameSize
-    face: AvatarFace
     audio: AudioStream
     strength: float = 0.0
     """How much of the painted mouth is seen."""
@@ -106,20 +105,41 @@ class MuseTalkEngine:
 
         Raises :class:`EngineError` when the avatar's face does not lie in its picture.
         """
-        return MuseTalkStream(avatar, size, self._faces.get(avatar, size), AudioStream(self._listening))
+        self._faces.get(avatar, size)
+        return MuseTalkStream(avatar, size, AudioStream(self._listening))
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
         """One picture per request. Networks run for those that speak only, all of them together."""
         speaking = [request for request in batch if _speaks(request)]
         if speaking:
             self._hear(speaking)
-            streams = [_stream(request) for request in speaking]
+            latents = [self._face(request).latents for request in speaking]
             heard = [_stream(request).audio.frame(_position(request)) + self._places for request in speaking]
-            patches = self._runner.run([stream.face.latents for stream in streams], heard)
-            for stream, patch in zip(streams, patches, strict=True):
-                stream.patch = patch
+            for request, patch in zip(speaking, self._runner.run(latents, heard), strict=True):
+                _stream(request).patch = patch
         spoken = {id(request) for request in speaking}
-        return [_draw(request, speaks=id(request) in spoken) for request in batch]
+        return [self._draw(request, speaks=id(request) in spoken) for request in batch]
+
+    def _face(self, request: FrameRequest) -> AvatarFace:
+        """The face that is seen there; frames of a video are encoded when they are first shown."""
+        stream = _stream(request)
+        return self._faces.get(stream.avatar, stream.size, stream.avatar.video_frame(stream.size, request.place))
+
+    def _draw(self, request: FrameRequest, *, speaks: bool) -> Picture:
+        """The face at rest, and as much of the painted mouth as is due."""
+        stream = _stream(request)
+        change = 1 / _EASE_FRAMES
+        stream.strength = min(1.0, stream.strength + change) if speaks else max(0.0, stream.strength - change)
+        if stream.strength < 1e-6:
+            stream.strength, stream.patch = 0.0, None
+        # A painted mouth does not smile, so the cheeks beside it must not either.
+        pose = request.pose._replace(smile=request.pose.smile * (1.0 - stream.strength))
+        picture = stream.avatar.draw_canvas(stream.size, request.place, pose, REST)
+        if stream.patch is not None:
+            still = stream.avatar.video_frame(stream.size, request.place) is not None
+            moved = None if still else stream.avatar.renderer(stream.size).origins(pose)
+            self._face(request).overlay.paint(picture, stream.patch, stream.strength, moved)
+        return stream.avatar.show(stream.size, picture)
 
     def _hear(self, speaking: Sequence[FrameRequest]) -> None:
         """Whisper for the hops that it has not heard yet."""
@@ -147,19 +167,3 @@ def _stream(request: FrameRequest) -> MuseTalkStream:
 def _position(request: FrameRequest) -> int:
     assert request.position is not None
     return request.position
-
-
-def _draw(request: FrameRequest, *, speaks: bool) -> Picture:
-    """The posed portrait at rest, and as much of the painted mouth as is due."""
-    stream = _stream(request)
-    change = 1 / _EASE_FRAMES
-    stream.strength = min(1.0, stream.strength + change) if speaks else max(0.0, stream.strength - change)
-    if stream.strength < 1e-6:
-        stream.strength, stream.patch = 0.0, None
-    # A painted mouth does not smile, so the cheeks beside it must not either.
-    pose = request.pose._replace(smile=request.pose.smile * (1.0 - stream.strength))
-    renderer = stream.avatar.renderer(stream.size)
-    picture = renderer.render(pose, REST)
-    if stream.patch is not None:
-        stream.face.overlay.paint(picture, stream.patch, stream.strength, renderer.origins(pose))
-    return stream.avatar.show(stream.size, picture)

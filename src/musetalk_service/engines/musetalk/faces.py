@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.musetalk.blending import Overlay
-from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, cut_face, face_box, jaw_mask, to_68
+from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, Landmarks, cut_face, face_box, jaw_mask, to_68
 from musetalk_service.engines.musetalk.model import LATENT_SHAPE, FaceEncoder
 from musetalk_service.engines.musetalk.options import Version
 from musetalk_service.errors import EngineError
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.byte_cache import ByteCache
+from musetalk_service.utils.i420 import to_bgr
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ _LATENT_BYTES: Final = 8 * 32 * 32 * 4
 
 @dataclass(frozen=True)
 class AvatarFace:
-    """One avatar at one size."""
+    """One avatar at one size: its portrait, or one frame of its base video."""
 
     overlay: Overlay
     latents: Tensor
@@ -71,31 +72,53 @@ class FaceStore:
         self._margin = EXTRA_MARGIN if version == "1.5" else 0
         self._folder = folder
         self._device, self._dtype = device, dtype
-        self._kept: ByteCache[tuple[str, FrameSize], AvatarFace] = ByteCache(memory_bytes, AvatarFace.memory_bytes)
+        self._kept: ByteCache[tuple[str, FrameSize, int | None], AvatarFace] = ByteCache(
+            memory_bytes, AvatarFace.memory_bytes
+        )
 
-    def get(self, avatar: Avatar, size: FrameSize) -> AvatarFace:
-        """Raises :class:`EngineError` for an avatar whose face does not lie in the picture."""
-        key = (avatar.digest, avatar.canvas_size(size))
+    def get(self, avatar: Avatar, size: FrameSize, frame: int | None = None) -> AvatarFace:
+        """Of the portrait, or of a frame of the base video.
+
+        Raises :class:`EngineError` for an avatar whose face does not lie in the picture.
+        """
+        key = (avatar.digest, avatar.canvas_size(size), frame)
         face = self._kept.get(key)
         if face is None:
-            face = self._make(avatar, size)
+            face = self._make(avatar, size, frame)
             self._kept.put(key, face)
         return face
 
-    def _make(self, avatar: Avatar, size: FrameSize) -> AvatarFace:
-        renderer = avatar.renderer(size)
+    def _make(self, avatar: Avatar, size: FrameSize, frame: int | None) -> AvatarFace:
+        landmarks = _landmarks(avatar, size, frame)
         drawn = avatar.canvas_size(size)
         try:
-            box = face_box(to_68(renderer.landmarks), drawn, margin=self._margin)
+            box = face_box(to_68(landmarks), drawn, margin=self._margin)
         except ValueError as error:
             raise EngineError(f"MuseTalk cannot use avatar {avatar.name!r}: {error}") from None
-        path = self._folder / f"{avatar.digest}-{drawn}-{self._checkpoint}.npz"
+        name = "portrait" if frame is None else f"{frame:08d}"
+        path = self._folder / f"{avatar.digest}-{drawn}-{self._checkpoint}" / f"{name}.npz"
         latents = _read(path, box)
         if latents is None:
-            latents = self._encoder(cut_face(renderer.portrait, box))
+            latents = self._encoder(cut_face(_picture(avatar, size, frame), box))
             _write(path, box, latents)
-        overlay = Overlay(box, jaw_mask(renderer.landmarks, box))
+        overlay = Overlay(box, jaw_mask(landmarks, box))
         return AvatarFace(overlay, torch.from_numpy(latents).to(self._device, self._dtype))
+
+
+def _landmarks(avatar: Avatar, size: FrameSize, frame: int | None) -> Landmarks:
+    """Of the portrait, or where they are in a frame: the transform there is that of the lower face."""
+    landmarks = avatar.renderer(size).landmarks
+    if frame is None or avatar.base_video is None:
+        return landmarks
+    matrix = avatar.base_video.transforms[frame]
+    return np.asarray(landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2], np.float32)
+
+
+def _picture(avatar: Avatar, size: FrameSize, frame: int | None) -> NDArray[np.uint8]:
+    """BGR, with shut lips."""
+    if frame is None or avatar.base_video is None:
+        return avatar.renderer(size).portrait
+    return to_bgr(np.array(avatar.base_video.frames[frame]))
 
 
 def checkpoint_digest(*modules: nn.Module) -> str:

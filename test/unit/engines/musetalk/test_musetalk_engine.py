@@ -1,6 +1,7 @@
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,13 +12,16 @@ import torch
 
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.base import FrameRequest
+from musetalk_service.engines.base_video import BaseVideo
 from musetalk_service.engines.musetalk import engine as module
 from musetalk_service.engines.musetalk.engine import MuseTalkEngine, choose_dtype
 from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, Listening, MuseTalkOptions
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.errors import CheckpointError, EngineError
+from musetalk_service.models.avatar_manifest import ClipRange
 from musetalk_service.models.face import NEUTRAL, REST, Pose
 from musetalk_service.models.media import BASE_SIZE, ClipPosition
+from musetalk_service.utils.i420 import from_bgr, to_bgr
 
 RNG = np.random.default_rng(12)
 SPEECH = (4000 * RNG.standard_normal(16_000)).astype(np.int16)
@@ -104,38 +108,55 @@ def test_head_moves_and_a_smile_goes_while_it_speaks(engine, avatar):
     stream, _ = speak(engine, avatar, 3)
     (picture,) = engine.render([request(stream, 3 * FRAME_SAMPLES, Pose(yaw=4, smile=1))])
     base = avatar.renderer(BASE_SIZE).render(Pose(yaw=4), REST)
-    crop = stream.face.overlay.face
+    crop = engine._faces.get(avatar, BASE_SIZE).overlay.face
     np.testing.assert_array_equal(picture[: crop.top], base[: crop.top])
 
 
 def test_latents_are_kept_for_these_weights_and_this_face(options, engine, avatar, monkeypatch):
-    kept = list((options.cache_dir / "musetalk").glob("*.npz"))
+    def latents(engine):
+        return engine._faces.get(avatar, BASE_SIZE).latents
+
+    engine.open(avatar, BASE_SIZE)
+    kept = list((options.cache_dir / "musetalk").glob("*/portrait.npz"))
     assert len(kept) == 1
-    assert avatar.digest in kept[0].name
+    assert avatar.digest in kept[0].parent.name
 
     def refuse(*_):
         raise AssertionError("encoded again")
 
     again = MuseTalkEngine(options)
     monkeypatch.setattr(again._faces, "_encoder", refuse)
-    assert torch.equal(again.open(avatar, BASE_SIZE).face.latents, engine.open(avatar, BASE_SIZE).face.latents)
+    assert torch.equal(latents(again), latents(engine))
     kept[0].write_bytes(b"damaged")
     fresh = MuseTalkEngine(options)
-    assert torch.equal(fresh.open(avatar, BASE_SIZE).face.latents, engine.open(avatar, BASE_SIZE).face.latents)
+    assert torch.equal(latents(fresh), latents(engine))
 
 
-def test_unsuitable_avatars_are_refused(engine, avatar):
-    renderer = avatar.renderer(BASE_SIZE)
-    other = replace(avatar, digest="another")
-    landmarks = renderer.landmarks.copy()
-    landmarks[:, 0] -= 400
-    other._renderers[BASE_SIZE] = renderer
-    try:
-        renderer.landmarks = landmarks
-        with pytest.raises(EngineError, match="does not lie in the 512x512 picture"):
-            engine.open(other, BASE_SIZE)
-    finally:
-        renderer.landmarks = landmarks + np.float32([400, 0, 0])
+def test_base_videos_have_a_face_for_each_frame(engine, avatar):
+    still = from_bgr(avatar.renderer(BASE_SIZE).portrait)
+    shifts = np.float32([[[1, 0, 6 * i], [0, 1, -4 * i]] for i in range(25)])
+    frames = np.stack([from_bgr(cv2.warpAffine(to_bgr(still), m, (512, 512), borderMode=1)) for m in shifts])
+    video = BaseVideo(frames, shifts, {"idle_0": ClipRange(first=0, frames=25, ping_pong=False)})
+    moving = replace(avatar, digest="moving").with_base_video(video)
+    stream = engine.open(moving, BASE_SIZE)
+    stream.push(SPEECH, 0)
+    for index in range(4):
+        (picture,) = engine.render(
+            [replace(request(stream, index * FRAME_SAMPLES), place=ClipPosition("idle_0", index))]
+        )
+        changed = np.argwhere(np.abs(picture[:512].astype(int) - frames[index][:512]) > 0)
+        overlay = engine._faces.get(moving, BASE_SIZE, index).overlay
+        (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
+        assert overlay.face.left <= left and right < overlay.face.right
+        assert overlay.face.top < top and bottom < overlay.face.bottom + 8
+        assert overlay.face.left == engine._faces.get(moving, BASE_SIZE, 0).overlay.face.left + 6 * index
+
+
+def test_unsuitable_avatars_are_refused(engine, avatar, monkeypatch):
+    landmarks = avatar.renderer(BASE_SIZE).landmarks - np.float32([400, 0, 0])
+    monkeypatch.setattr("musetalk_service.engines.musetalk.faces._landmarks", lambda *_: landmarks)
+    with pytest.raises(EngineError, match="does not lie in the 512x512 picture"):
+        engine.open(replace(avatar, digest="another"), BASE_SIZE)
 
 
 def test_version_1_0_runs_too(options, avatar):
