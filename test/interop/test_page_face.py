@@ -133,10 +133,10 @@ def test_nothing_is_sent_without_consent(page: Page, live_server: str) -> None:
 
 
 def test_stop_ends_the_work_at_the_server(page: Page, live_server: str) -> None:
-    routes = Routes(page, _status("processing", "frames", 60))
+    routes = Routes(page, _status("processing", "mouth", 60))
     _open(page, live_server)
     _agree(page)
-    page.wait_for_function("document.getElementById('maker-stage').textContent === 'Preparing the frames'")
+    page.wait_for_function("document.getElementById('maker-stage').textContent === 'Closing the mouth in each frame'")
     assert page.evaluate("document.getElementById('maker-bar').value") == 64
     with page.expect_request(lambda request: request.method == "DELETE"):
         page.click("[data-step=work] [data-close]")

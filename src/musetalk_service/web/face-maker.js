@@ -13,7 +13,7 @@ const STAGES = {
   upload: "Reading the file",
   face: "Looking for the face",
   portrait: "Cutting out the portrait",
-  frames: "Preparing the frames",
+  mouth: "Closing the mouth in each frame",
   encoding: "Learning to move",
   done: "Done",
 };
