@@ -65,8 +65,9 @@ class Host:
         return 0.0 if self.owed_since is None else now - self.owed_since
 
     def engine_status(self, name: str) -> bus.EngineStatus | None:
-        """What the host said of an engine."""
-        return next((status for status in self.ready.engines if status.name == name), None)
+        """What the host said of an engine, or of its stand-in where it could not load it."""
+        engines = self.ready.engines
+        return next((status for status in engines if status.name == name), engines[0] if engines else None)
 
     def send(self, message: bus.UpMessage, now: float) -> None:
         """Send; a host that is gone is only marked, its reader tells the rest."""

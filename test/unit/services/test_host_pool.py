@@ -62,7 +62,6 @@ def test_failure_is_noted_for_its_epoch_alone() -> None:
 def test_engine_status_is_what_the_host_said() -> None:
     status = _host().engine_status("builtin")
     assert status is not None and status.look_ahead_samples == 99
-    assert _host().engine_status("other") is None
 
 
 def test_broken_link_marks_the_host() -> None:
@@ -130,3 +129,11 @@ async def test_first_waits_for_a_host() -> None:
     assert b'avatar_worker_slots{state="ready"} 1.0' in metrics.text()
     await pool.close()
     await pool.close()
+
+
+def test_a_host_answers_for_the_stand_in_of_an_engine_that_it_could_not_load() -> None:
+    found = bus.HostReady(1, [bus.EngineStatus("builtin", "1", "cpu", 99), bus.EngineStatus("static", "1", "cpu", 0)])
+    host = Host(Link(), found, 0.0)  # type: ignore[arg-type]
+    for name, look_ahead in (("static", 0), ("builtin", 99), ("musetalk", 99)):
+        status = host.engine_status(name)
+        assert status is not None and status.look_ahead_samples == look_ahead

@@ -17,7 +17,8 @@ from musetalk_service.engines.musetalk.faces import AvatarFace, FaceStore, check
 from musetalk_service.engines.musetalk.features import positional_encoding
 from musetalk_service.engines.musetalk.model import FaceEncoder, MouthModel
 from musetalk_service.engines.musetalk.options import MuseTalkOptions
-from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper
+from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper, missing_files
+from musetalk_service.errors import CheckpointError
 from musetalk_service.models.face import REST
 from musetalk_service.models.media import FrameSize
 
@@ -71,6 +72,9 @@ class MuseTalkEngine:
             CheckpointError: a file is missing or wrong.
             EngineError: the device's memory is too small.
         """
+        missing = missing_files(options.model_path, options.listening.version)
+        if missing:
+            raise CheckpointError("; ".join(missing))
         device = choose_device(options)
         if device.type == "cpu":
             log.warning("MuseTalk on a CPU is far from real time: sessions will fall behind")
