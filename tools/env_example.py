@@ -23,6 +23,7 @@ _HEAD = """\
 """
 _GROUPS = {
     "host": "Core",
+    "hf_endpoint": "Model files, for `musetalk-service models`",
     "tls_certfile": "TLS and proxies",
     "auth_secret": "Authentication: clients need a token as soon as a secret or a key set is given",
     "engine": "Engines and their hosts",

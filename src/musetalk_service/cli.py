@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_avatar_commands(commands.add_parser("avatar", help="make, list, show, delete, export and import avatars"))
 
+    _add_model_commands(commands.add_parser("models", help="list, download, verify and find the engines' model files"))
+
     config = commands.add_parser("config", help="print every setting, its value and where it comes from")
     config.set_defaults(run=_config)
 
@@ -105,6 +107,31 @@ def _add_avatar_commands(parser: argparse.ArgumentParser) -> None:
     bring_in.add_argument("source", type=Path, metavar="FILE")
     bring_in.add_argument("--id", dest="avatar_id", metavar="USER_ID", help="another user id than its own")
     bring_in.set_defaults(run=_avatar_import)
+
+
+def _add_model_commands(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="print every model, its size, licence and state")
+    listing.add_argument("--json", action="store_true", help="print a JSON list")
+    listing.set_defaults(run=_models_list)
+
+    download = actions.add_parser("download", help="fetch models into MODEL_PATH, or go on where it broke off")
+    download.add_argument("names", nargs="+", metavar="NAME", help="for example musetalk; `models list` has them all")
+    download.add_argument(
+        "--accept-licence", "--accept-license", action="store_true", help="accept the licences that are shown"
+    )
+    download.add_argument("--force", action="store_true", help="replace files that are there and are others")
+    download.set_defaults(run=_models_download)
+
+    verify = actions.add_parser("verify", help="read the files and compare their checksums")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="models; none: those there, and those ENGINE needs")
+    verify.add_argument("--json", action="store_true", help="print a JSON object")
+    verify.set_defaults(run=_models_verify)
+
+    path = actions.add_parser("path", help="print where files are or belong")
+    path.add_argument("names", nargs="*", metavar="NAME", help="models; none: MODEL_PATH itself")
+    path.set_defaults(run=_models_path)
 
 
 # Each command imports what it needs: a host loads no web framework, the server loads no engine early.
@@ -206,6 +233,30 @@ def _avatar_import(arguments: argparse.Namespace) -> int:
     from musetalk_service.avatar_tool import bring_in
 
     return bring_in(load_settings(), arguments.source, arguments.avatar_id)
+
+
+def _models_list(arguments: argparse.Namespace) -> int:
+    from musetalk_service.model_files import list_all
+
+    return list_all(load_settings(), as_json=arguments.json)
+
+
+def _models_download(arguments: argparse.Namespace) -> int:
+    from musetalk_service.model_files import download
+
+    return download(load_settings(), arguments.names, accept_licence=arguments.accept_licence, replace=arguments.force)
+
+
+def _models_verify(arguments: argparse.Namespace) -> int:
+    from musetalk_service.model_files import verify
+
+    return verify(load_settings(), arguments.names, as_json=arguments.json)
+
+
+def _models_path(arguments: argparse.Namespace) -> int:
+    from musetalk_service.model_files import show_paths
+
+    return show_paths(load_settings(), arguments.names)
 
 
 def _config(_: argparse.Namespace) -> None:

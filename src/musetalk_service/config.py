@@ -7,9 +7,11 @@ too, and the environment wins. ``.env.example`` lists them all (a test compares)
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -31,6 +33,7 @@ _FRONT_ONLY = {
     "auth_audience",
     "auth_leeway_s",
     "auth_jwks_max_age_s",
+    "hf_token",
     "tls_certfile",
     "tls_keyfile",
 }
@@ -71,6 +74,19 @@ class Settings(BaseSettings):
     face_landmarker_path: Path | None = Field(
         None,
         description="Model that finds faces; empty: face_landmarker.task in MODEL_PATH, else fetched on first need.",
+    )
+
+    # Model files, for `musetalk-service models`
+    hf_endpoint: str = Field("https://huggingface.co", description="Model hub, or a mirror of it.")
+    hf_token: SecretStr | None = Field(None, description="Token of the hub; it is sent there and nowhere else.")
+    download_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="A download's connection that is silent for so long is taken up again."
+    )
+    download_retries: int = Field(
+        5, ge=0, le=100, description="Tries in a row that may bring nothing before a download is given up."
+    )
+    download_max_wait_s: float = Field(
+        120.0, ge=0, le=3600, description="A server that asks for a longer pause than this is not waited for."
     )
 
     # TLS and proxies
@@ -238,6 +254,21 @@ class Settings(BaseSettings):
         if not value:
             raise ValueError("at least one picture size is needed")
         return list(dict.fromkeys(f"{parse_size(text)}" for text in value))
+
+    @field_validator("hf_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("an http or https address, for example https://huggingface.co")
+        return value.rstrip("/")
+
+    @field_validator("hf_token")
+    @classmethod
+    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("a token has no spaces, line breaks or other than ASCII characters")
+        return value
 
     @field_validator("auth_secret")
     @classmethod

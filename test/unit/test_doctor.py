@@ -224,3 +224,16 @@ def test_a_landmarker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     settings = load_settings().model_copy(update={"face_landmarker_path": tmp_path / "none"})
     assert "there is no file" in machine.check_landmarker(settings).found
+
+
+def test_models_that_the_engine_lacks_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ENGINE", "musetalk")
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path / "models"))
+    finding = machine.check_models(load_settings())
+    assert finding.level == "warning"
+    assert finding.advice == "musetalk-service models download musetalk-1.5 sd-vae whisper"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "musetalk-service.lock.json").write_text("{")
+    assert "is damaged" in machine.check_models(load_settings()).found

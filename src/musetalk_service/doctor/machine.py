@@ -19,6 +19,8 @@ from pathlib import Path
 
 from musetalk_service.config import Settings
 from musetalk_service.doctor.finding import Finding
+from musetalk_service.errors import DownloadError
+from musetalk_service.model_files import missing_models
 
 _MODULES = {"opencv-python-headless": "cv2", "pyjwt": "jwt", "pyyaml": "yaml"}
 """Where a package's module is called otherwise."""
@@ -100,7 +102,15 @@ def check_gpu(settings: Settings) -> Finding:
 
 
 def check_models(settings: Settings) -> Finding:
-    return _check_folder("MODEL_PATH", settings.model_path, "not there; the built-in engine needs no models")
+    """The folder, and in it what ENGINE needs; by presence and size, which takes no time."""
+    try:
+        missing = missing_models(settings)
+    except DownloadError as error:
+        return Finding("MODEL_PATH", "warning", str(error))
+    if missing:
+        found = f"{settings.model_path} lacks {', '.join(missing)} for ENGINE={settings.engine}; another stands in"
+        return Finding("MODEL_PATH", "warning", found, f"musetalk-service models download {' '.join(missing)}")
+    return _check_folder("MODEL_PATH", settings.model_path, f"not there; ENGINE={settings.engine} needs no models")
 
 
 def check_avatars(settings: Settings) -> Finding:

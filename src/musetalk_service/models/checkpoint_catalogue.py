@@ -4,7 +4,7 @@ Files of a model hub are named by the commit at which they were looked up, so th
 checksum beside them are about right only; checksums that are missing here are taken from the hub and recorded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -215,7 +215,7 @@ MODELS: Final = (
     ),
     Model(
         "taesd",
-        "a small decoder in place of MuseTalk's: much faster, less exact",
+        "a small decoder in place of MuseTalk's, faster and less exact; no engine of this version uses it",
         _mit("https://huggingface.co/madebyollin/taesd"),
         (
             _hub(
@@ -270,21 +270,25 @@ _NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
 """By engine and version; engines that are not here need none."""
 
 
+class UnknownModelError(ValueError):
+    """No model has this name; the message lists those there are."""
+
+
 def models_for(engine: str, version: str) -> tuple[Model, ...]:
     """What an engine needs, in the version of MuseTalk that is set."""
     return find_models(_NEEDED.get((engine, version), ()))
 
 
-def find_models(names: tuple[str, ...] | list[str]) -> tuple[Model, ...]:
+def find_models(names: Iterable[str]) -> tuple[Model, ...]:
     """Models by their names or those of sets, each once, in the order they are named.
 
-    Raises :class:`ValueError` that names what there is.
+    Raises :class:`UnknownModelError`.
     """
     by_name = {model.name: model for model in MODELS}
     chosen: dict[str, Model] = {}
     for name in names:
         for single in SETS.get(name, (name,)):
             if single not in by_name:
-                raise ValueError(f"no model {name!r}; there are {', '.join([*SETS, *by_name])}")
+                raise UnknownModelError(f"no model {name!r}; there are {', '.join([*SETS, *by_name])}")
             chosen[single] = by_name[single]
     return tuple(chosen.values())

@@ -15,12 +15,24 @@ from typing import BinaryIO, Final
 _PIECE: Final = 1 << 20
 
 
+def bytes_there(target: Path) -> int:
+    """How much of a file has come in earlier tries."""
+    try:
+        return _part(target).stat().st_size
+    except OSError:
+        return 0
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
 class PartialFile:
     """What has come of a file so far, and its SHA-256. A context manager; one process at a time, others wait."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self._path = target.with_name(f".{target.name}.part")
+        self._path = _part(target)
         self._note = target.with_name(f".{target.name}.part.json")
         self._file: BinaryIO
         self._digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from musetalk_service.models.checkpoint_catalogue import MODELS, SETS, Model, find_models, models_for
+from musetalk_service.models.checkpoint_catalogue import MODELS, SETS, Model, UnknownModelError, find_models, models_for
 
 HUB = "https://hub.example/"
 
@@ -41,7 +41,7 @@ def test_sets_and_names_are_found_once() -> None:
 
 
 def test_an_unknown_name_is_answered_with_what_there_is() -> None:
-    with pytest.raises(ValueError, match=r"no model 'gpt'; there are musetalk, musetalk-1\.5, .*wav2lip"):
+    with pytest.raises(UnknownModelError, match=r"no model 'gpt'; there are musetalk, musetalk-1\.5, .*wav2lip"):
         find_models(["gpt"])
 
 
