@@ -1,13 +1,14 @@
 """The catalogue is complete, and names no place outside of MODEL_PATH."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from musetalk_service.models.checkpoint_catalogue import MODELS, SETS, Model, UnknownModelError, find_models, models_for
 
 HUB = "https://hub.example/"
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "models.md"
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
@@ -53,6 +54,13 @@ def test_engines_know_what_they_need() -> None:
 
 def test_what_has_no_link_cannot_be_downloaded() -> None:
     assert [model.name for model in MODELS if not model.is_downloadable] == ["wav2lip"]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_the_documentation_has_every_model(model: Model) -> None:
+    rows = [line for line in DOCUMENTATION.read_text("utf-8").splitlines() if line.startswith(f"| `{model.name}` |")]
+    assert len(rows) == 1
+    assert f"`{model.files[0].path}`" in rows[0]
 
 
 def test_the_engine_looks_where_the_catalogue_puts_it() -> None:

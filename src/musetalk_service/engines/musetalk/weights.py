@@ -28,6 +28,7 @@ from musetalk_service.errors import CheckpointError
 State = dict[str, torch.Tensor]
 
 _HUB: Final = "https://huggingface.co"
+_FETCH: Final = " (musetalk-service models download "
 _CONFIG_MAX_BYTES: Final = 1 << 20
 
 
@@ -44,22 +45,30 @@ class Part:
 
 
 UNETS: Final[Mapping[Version, Part]] = {
-    "1.5": Part("musetalkV15", ("unet.safetensors", "unet.pth"), "musetalk.json", f"{_HUB}/TMElyralab/MuseTalk"),
+    "1.5": Part(
+        "musetalkV15",
+        ("unet.safetensors", "unet.pth"),
+        "musetalk.json",
+        f"{_HUB}/TMElyralab/MuseTalk{_FETCH}musetalk-1.5)",
+    ),
     "1.0": Part(
         "musetalk",
         ("pytorch_model.safetensors", "pytorch_model.bin"),
         "musetalk.json",
-        f"{_HUB}/TMElyralab/MuseTalk",
+        f"{_HUB}/TMElyralab/MuseTalk{_FETCH}musetalk-1.0)",
     ),
 }
 VAE: Final = Part(
     "sd-vae",
     ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
     "config.json",
-    f"{_HUB}/stabilityai/sd-vae-ft-mse",
+    f"{_HUB}/stabilityai/sd-vae-ft-mse{_FETCH}sd-vae)",
 )
 WHISPER: Final = Part(
-    "whisper", ("tiny.pt", "model.safetensors", "pytorch_model.bin"), None, f"{_HUB}/openai/whisper-tiny"
+    "whisper",
+    ("tiny.pt", "model.safetensors", "pytorch_model.bin"),
+    None,
+    f"{_HUB}/openai/whisper-tiny{_FETCH}whisper)",
 )
 
 
