@@ -9,6 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.models.avatar_manifest import Manifest
+from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.models.media import BASE_SIZE, ClipPosition
 from musetalk_service.models.preparation import PreparationLimits
 from musetalk_service.preparation.avatar import prepare_avatar
 from musetalk_service.preparation.errors import NoFaceError, NotMediaError, TooLongError
@@ -35,10 +38,17 @@ def test_an_upload_becomes_an_avatar(tmp_path: Path, landmarker: FaceLandmarker,
     assert (made.kind, made.width, made.height) == (kind, 1200, 1200)
     assert made.seconds == (0 if kind == "photo" else pytest.approx(2.2, abs=0.05))
     assert heard == sorted(heard) and heard[-1] <= 100
-    assert {path.name for path in staged.iterdir()} == {"portrait.png", "landmarks.json", "portrait_1024.png"}
+    files = {"portrait.png", "landmarks.json", "portrait_1024.png"}
+    assert {path.name for path in staged.iterdir()} == (
+        files if kind == "photo" else files | {"frames.npy", "transforms.npy"}
+    )
     assert len(json.loads((staged / "landmarks.json").read_text())["points"]) == 478
-    avatar = library.load(library.publish(staged, manifest_for("alice").model_copy(update=extra)))
+    manifest = Manifest.model_validate(manifest_for("alice").model_dump() | extra)
+    avatar = library.load(library.publish(staged, manifest))
     assert avatar.portrait.shape == (512, 512, 3) and len(avatar.more_views) == 1
+    if kind == "video":
+        assert avatar.clip_frames("idle_0") == avatar.clip_frames("speaking_0") == 50
+        assert avatar.draw(BASE_SIZE, ClipPosition("idle_0", 60), NEUTRAL, REST).shape == (768, 512)
 
 
 def test_what_is_no_avatar_is_refused(tmp_path: Path, landmarker: FaceLandmarker, portrait: Picture) -> None:
