@@ -53,7 +53,7 @@ $(VENV)/.avatars-installed: $(VENV)/.installed
 # skip themselves.
 $(VENV)/.musetalk-installed: $(VENV)/.installed
 	@echo "Installing torch without CUDA and diffusers into $(VENV) for MuseTalk's tests (once; some 250 MB of wheels)"
-	@{ $(BIN)/python -m pip install --quiet --extra-index-url https://download.pytorch.org/whl/cpu 'torch==2.13.0' && \
+	@{ $(BIN)/python -m pip install --quiet --no-deps --extra-index-url https://download.pytorch.org/whl/cpu 'torch==2.13.0' && \
 	   $(BIN)/python -m pip install --quiet --editable '.[musetalk]' setuptools tiktoken more-itertools tqdm && \
 	   $(BIN)/python -m pip install --quiet --no-deps 'openai-whisper==20250625' && touch $@; } || \
 	  echo "torch, diffusers or openai-whisper cannot be installed: MuseTalk's tests will be skipped." >&2
