@@ -180,10 +180,8 @@ def normalise(batch: Array) -> Array:
         peak = np.maximum(peak - mel.PEAK_DECAY, mel.QUIETEST_PEAK)
         active = level > np.maximum(peak - mel.ACTIVE_RANGE, mel.QUIETEST_PEAK)
         if active.any():
-            fresh = active & (span == 0.0)
-            mean[fresh] = first_guess + levels[fresh, index, None]
-            jump = active & ~fresh & (level > peak + mel.JUMP)
-            span[jump] = np.minimum(span[jump], mel.FAST)
+            fresh = active & ((span == 0.0) | (level > peak + mel.JUMP))
+            mean[fresh], span[fresh] = first_guess + levels[fresh, index, None], 0.0
             span[active] = np.clip(span[active] + 1.0, mel.FAST, mel.SLOW)
             step = np.where(active, 1.0 / np.maximum(span, 1.0), 0.0).astype(np.float32)
             mean += (frame - mean) * step[:, None]

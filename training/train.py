@@ -31,15 +31,16 @@ _FORMAT = 2
 
 
 class Loss(nn.Module):
-    """Cross entropy of the classes; squared errors of the lips' opening and width that they give, against those of the
-    right classes and between the two views of a stretch."""
+    """Cross entropy of the classes; squared errors of the lips' opening, width and contacts that they give, against
+    those of the right classes and between the two views of a stretch."""
 
     def __init__(self, shape_weight: float) -> None:
         super().__init__()
         weight = torch.ones(len(CLASSES))
         weight[[BILABIAL, LABIODENTAL]] = 2.0
         self._entropy = nn.CrossEntropyLoss(weight, label_smoothing=0.02)
-        shape = np.stack((TABLE @ APERTURE, 2.0 * TABLE @ WIDTH), axis=1)
+        contacts = np.eye(len(CLASSES))[:, [BILABIAL, LABIODENTAL]]
+        shape = np.column_stack((TABLE @ APERTURE, 2.0 * TABLE @ WIDTH, 0.5 * contacts))
         self.shape: Tensor
         self.register_buffer("shape", torch.from_numpy(shape.astype(np.float32)))
         self._shape_weight = shape_weight
@@ -56,9 +57,8 @@ class Loss(nn.Module):
         entropy: Tensor = self._entropy(logits.flatten(0, 1), labels.flatten())
         shape = torch.softmax(logits, -1) @ self.shape
         one, other = shape.chunk(2)
-        return entropy + self._shape_weight * (
-            self._difference(shape, self.shape[labels]) + self._difference(one, other)
-        )
+        error = self._difference(shape, self.shape[labels]) + 2.0 * self._difference(one, other)
+        return entropy + self._shape_weight * error
 
     @staticmethod
     def _difference(shape: Tensor, other: Tensor) -> Tensor:
@@ -130,8 +130,8 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--name", default="2", help="the version that the weights carry")
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--name", default="3", help="the version that the weights carry")
+    parser.add_argument("--steps", type=int, default=7500)
     parser.add_argument("--batch", type=int, default=24, help="stretches of 4 s, each one twice")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)

@@ -30,7 +30,7 @@ _PRE_EMPHASIS = np.float32(0.97)
 QUIETEST_PEAK = -9.6  # mean log power; speech of about -64 dBFS RMS
 PEAK_DECAY = 0.00345  # nepers of power a frame: 1.5 dB a second
 ACTIVE_RANGE = 2.53  # 11 dB: frames this near to the peak count as speech for the mean
-JUMP = 1.4  # 6 dB above the peak: a new source, so learn its spectrum quickly
+JUMP = 1.4  # 6 dB above the peak: a new source, so learn its spectrum anew
 FAST, SLOW = 20.0, 300.0  # frames that the running mean spans at first, and in the long run
 SCALE = 2.5
 LEAST, MOST = -2.0, 3.0  # noise fills what lies 22 dB below the voice's mean anyway
@@ -128,10 +128,8 @@ def normalise(state: LevelState, frames: NDArray[np.float32]) -> tuple[LevelStat
     for index, level in enumerate(levels):
         peak = max(peak - PEAK_DECAY, QUIETEST_PEAK)
         if level > max(peak - ACTIVE_RANGE, QUIETEST_PEAK):
-            if span == 0.0:
-                mean = _speech_shape() + np.float32(level)
-            elif level > peak + JUMP:
-                span = min(span, FAST)
+            if span == 0.0 or level > peak + JUMP:
+                mean, span = _speech_shape() + np.float32(level), 0.0
             span = min(max(span + 1.0, FAST), SLOW)
             mean = mean + (frames[index] - mean) * np.float32(1.0 / span)
             peak = max(peak, level)

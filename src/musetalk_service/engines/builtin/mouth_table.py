@@ -66,9 +66,9 @@ _PRESS = Mouth._fields.index("press")
 _TUCK = Mouth._fields.index("tuck")
 _OPENING = [Mouth._fields.index(name) for name in ("jaw", "upper_raise", "lower_drop")]
 _SHAPE = [Mouth._fields.index(name) for name in ("wide", "round")]
-_SPEECH_FROM, _SPEECH_FULL = 0.06, 0.30
-_PRESS_FULL = 0.9  # a little doubt parts the lips as little
-_TUCK_FROM, _TUCK_FULL = 0.20, 0.70
+_SPEECH_FROM, _SPEECH_FULL = 0.06, 0.40
+_CONTACT_FULL = 0.85
+_TEETH_GAIN = 1.2  # the network is less sure of "f" and "v" than of "p", "b" and "m"
 _EFFORT_SLOPE, _EFFORT_LEAST, _EFFORT_MOST = 0.10, 0.80, 1.12
 
 
@@ -87,12 +87,6 @@ _WEIGHTED = np.concatenate((_WEIGHTS * TABLE, _WEIGHTS), axis=1)
 _WEIGHTED.flags.writeable = False
 
 
-def _ramp(value: float, start: float, full: float) -> float:
-    """Smooth step from 0 at `start` to 1 at `full`."""
-    x = min(1.0, max(0.0, (value - start) / (full - start)))
-    return x * x * (3.0 - 2.0 * x)
-
-
 def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level: float) -> Mouth:
     """Turn class probabilities into a mouth.
 
@@ -101,14 +95,21 @@ def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level
     is still seen in full; `level` is the loudness against the voice's own mean, in units of 11 dB: louder
     sounds are made with more effort.
     """
-    speech = _ramp(1.0 - float(posteriors[SILENCE]), _SPEECH_FROM, _SPEECH_FULL)
+    heard = 1.0 - float(posteriors[SILENCE])
+    sure = min(1.0, max(0.0, (heard - _SPEECH_FROM) / (_SPEECH_FULL - _SPEECH_FROM)))
+    speech = sure * sure * (3.0 - 2.0 * sure)
     if speech == 0.0:
         return Mouth()
     # The shape of the sounds alone: a doubt whether it is speech at all must not half shut the mouth.
     weighted = posteriors @ _WEIGHTED
     channels = weighted[: TABLE.shape[1]] / weighted[TABLE.shape[1] :]
-    press = _ramp(float(nearby[:, BILABIAL].max()), 0.0, _PRESS_FULL)
-    tuck = (1.0 - press) * _ramp(float(nearby[:, LABIODENTAL].max()), _TUCK_FROM, _TUCK_FULL)
+    # Both contacts shut the lips, and it is mostly each other that they are mistaken for in noise: so how far the lips
+    # shut goes by their sum, and linearly, since a steep step would turn small doubts into a flutter.
+    lips, teeth = nearby[:, (BILABIAL, LABIODENTAL)].mean(axis=0).tolist()
+    teeth *= _TEETH_GAIN
+    contact = min(1.0, (lips + teeth) / _CONTACT_FULL)
+    tuck = contact * teeth * teeth / max(lips * lips + teeth * teeth, 1e-9)
+    press = contact - tuck
     effort = min(_EFFORT_MOST, max(_EFFORT_LEAST, 1.0 + _EFFORT_SLOPE * level))
     channels[_OPENING] *= effort * (1.0 - press)
     channels *= 1.0 - tuck

@@ -42,7 +42,7 @@ def test_lips_close_at_p_b_m_and_touch_the_teeth_at_f_v(speech: np.ndarray) -> N
     mouths = [Mouth(*row) for row in track(stream, 0, speech.size)]
     shut = np.array([mouth.press > 0.8 and mouth.jaw < 0.03 for mouth in mouths])
     assert np.count_nonzero(np.diff(shut.astype(int)) == 1) >= 7
-    assert max(mouth.tuck for mouth in mouths) > 0.8
+    assert max(mouth.tuck for mouth in mouths) > 0.7
     assert max(mouth.jaw for mouth in mouths) > 0.5
     assert max(mouth.round for mouth in mouths) > 0.5
 

@@ -41,10 +41,16 @@ def test_bilabials_press_and_labiodentals_tuck() -> None:
     assert _held("fv").tuck == 1 and _held("fv").teeth_upper == 1 and _held("fv").press == 0
 
 
-def test_a_closure_in_one_frame_of_four_still_closes() -> None:
-    vowel, closed = _rows(("aa", 1.0)), _rows(("aa", 0.15), ("pbm", 0.85))
-    mouth = to_mouth(0.7 * vowel + 0.3 * closed, np.stack((vowel, vowel, closed, vowel)), 0.0)
-    assert mouth.press > 0.95 and mouth.jaw < 0.05
+def test_a_closure_over_most_of_a_video_frame_closes() -> None:
+    vowel, closed = _rows(("aa", 1.0)), _rows(("aa", 0.1), ("pbm", 0.9))
+    mouth = to_mouth(0.4 * vowel + 0.6 * closed, np.stack((vowel, closed, closed, closed)), 0.0)
+    assert mouth.press > 0.75 and mouth.jaw < 0.15
+
+
+def test_a_doubt_between_the_contacts_leaves_the_lips_shut() -> None:
+    either = _rows(("pbm", 0.5), ("fv", 0.5))
+    mouth = to_mouth(either, np.tile(either, (4, 1)), 0.0)
+    assert mouth.press + mouth.tuck == pytest.approx(1.0) and mouth.press > 0.3 and mouth.tuck > 0.3
 
 
 def test_louder_opens_a_little_wider() -> None:
