@@ -79,8 +79,10 @@ class Head:
         amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
         nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self.lattice.rows, self.lattice.cols)
         # The displacement is small and smooth: its inverse is close enough to its negative.
-        x, y = self.lattice.enlarge(2.0 * (self._still - nodes))[:, : self._box.bottom, : self._box.right]
-        return HeadShift(self.lattice, np.ascontiguousarray(nodes.transpose(1, 2, 0)), WarpMaps(self._box, x, y))
+        origins = self.lattice.with_rim(2.0 * (self._still - nodes))
+        x, y = self.lattice.without_rim(origins)[:, : self._box.bottom, : self._box.right]
+        moved = np.ascontiguousarray(nodes.transpose(1, 2, 0))
+        return HeadShift(self.lattice, moved, WarpMaps(self._box, x, y), origins.reshape(2, -1))
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class HeadShift:
     """(rows, cols, 2) displacement in pixels at the nodes of the lattice."""
     maps: WarpMaps
     """Where each pixel of the picture comes from."""
+    origins: Flow
+    """(2, n) the same for the places of `Lattice.places`."""
 
     def at(self, x: FloatArray | Flow, y: FloatArray | Flow) -> Flow:
         """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""

@@ -120,6 +120,10 @@ class Lattice:
         row = np.asarray(y, dtype=np.float32) * scale + (0.5 + (0.5 - self.top) * scale)
         return column, row
 
+    def places(self, x: NDArray[np.intp], y: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Of pixels, their places in a flattened plane of what `with_rim` makes of all nodes."""
+        return (y - self.top + self.step) * (self.cols * self.step) + (x - self.left + self.step)
+
     def enlarge(self, planes: Flow) -> Flow:
         """Values at every pixel of the cells of some nodes, the outermost ring of nodes left out.
 
@@ -129,6 +133,14 @@ class Lattice:
         Returns:
             (count, (r - 2) * step, (c - 2) * step) float32.
         """
+        return self.without_rim(self.with_rim(planes))
+
+    def without_rim(self, planes: Flow) -> Flow:
+        """What `enlarge` gives, of what `with_rim` gives: a view."""
+        return planes[:, self.step : -self.step, self.step : -self.step]
+
+    def with_rim(self, planes: Flow) -> Flow:
+        """What `enlarge` gives, with the cells of the outermost nodes: (count, r * step, c * step), contiguous."""
         count, rows, cols = planes.shape
         step = self.step
         # Stacked on top of each other: what leaks across a joint ends in the ring that is cut off.
@@ -137,4 +149,4 @@ class Lattice:
             (cols * step, count * rows * step),
             interpolation=cv2.INTER_LINEAR,
         ).reshape(count, rows * step, cols * step)
-        return cast(Flow, tall[:, step:-step, step:-step])
+        return cast(Flow, tall)

@@ -40,9 +40,8 @@ class Band(NamedTuple):
     y: Flow
     pixels: NDArray[np.intp]
     """Of each, its place in the luma plane."""
-    column: Flow
-    """(n, 256) their columns and rows on the head's lattice."""
-    row: Flow
+    places: NDArray[np.intp]
+    """(n, 256) theirs on the head's lattice (`Lattice.places`)."""
     sited: NDArray[np.intp]
     """Which of them carry chroma samples."""
     samples: NDArray[np.intp]
@@ -123,20 +122,21 @@ class Layers:
         luma, u, v = (plane.reshape(-1).astype(np.float32) for plane in plate)
         x_, y_ = (at.reshape(-1, _ROW).astype(np.float32) for at in (x, y))
         behind = (luma[pixels], u[samples], v[samples])
-        return Band(tuple(areas), x_, y_, pixels, *lattice.index(x_, y_), sited, samples, behind)
+        places = lattice.places(x, y).reshape(-1, _ROW)
+        return Band(tuple(areas), x_, y_, pixels, places, sited, samples, behind)
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""
         x, y = band.x, band.y
         if shift is not None:
-            away = cv2.remap(shift.nodes, band.column, band.row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            x, y = x - away[..., 0], y - away[..., 1]
+            x, y = (0.5 * origin.take(band.places) for origin in shift.origins)
         if mouth is not None and self._mouth_bares:
             left, top, right, bottom = mouth.box
             inside = (band.x >= left) & (band.x < right) & (band.y >= top) & (band.y < bottom)
             if inside.any():
                 column, row = (band.x[inside] - left).astype(np.intp), (band.y[inside] - top).astype(np.intp)
-                x, y = x.copy(), y.copy()
+                if shift is None:
+                    x, y = x.copy(), y.copy()
                 x[inside], y[inside] = 0.5 * mouth.x[row, column], 0.5 * mouth.y[row, column]
         found = cv2.remap(self._cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cover = cast(Flow, found).reshape(-1)
