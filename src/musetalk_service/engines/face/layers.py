@@ -24,7 +24,7 @@ _REACHES: Final = (3, 6, 12, 24, 56)
 """How far a pose may carry the silhouette, in pixels of a picture like the default avatar's: a band for each."""
 _MOUTH_REACH: Final = 8.0
 """How far a mouth may carry it besides."""
-_STRIPS: Final = 14
+_STRIPS: Final = 10
 _SOLID: Final = 253
 """Of the matte: from here on nothing of the background is seen."""
 _ROW: Final = 256
