@@ -115,10 +115,10 @@ class Settings(BaseSettings):
     auth_jwks_max_age_s: float = Field(600.0, ge=60, description="A fetched key set is fetched again after this time.")
 
     # Engines and hosts
-    engine: Literal["musetalk", "builtin", "static"] = Field(
-        "builtin",
+    engine: Literal["auto", "musetalk", "builtin", "static"] = Field(
+        "auto",
         description="Engine of new sessions; where it is not to be had those after it stand in. musetalk needs its "
-        "extra, its checkpoints in MODEL_PATH, and a GPU to keep up.",
+        "extra, its checkpoints in MODEL_PATH, and a GPU to keep up; auto is musetalk where all this is there.",
     )
     builtin_look_ahead_ms: Annotated[Literal[0, 40, 80], BeforeValidator(_number)] = Field(
         80,

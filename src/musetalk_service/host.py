@@ -12,6 +12,7 @@ from musetalk_service.bus.base import HostLink
 from musetalk_service.bus.local import SocketHostLink
 from musetalk_service.bus.messages import EngineStatus, HostReady
 from musetalk_service.config import Settings
+from musetalk_service.engine_choice import choose_engine
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, load_default_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import Engine
@@ -45,6 +46,7 @@ class HostAvatars:
 
 def build_host(settings: Settings) -> tuple[EngineHost, dict[str, Engine]]:
     """The host's object graph; tests use it in-process."""
+    settings = choose_engine(settings)
     look_ahead_ms = settings.builtin_look_ahead_ms
     engines = load_engines(chain_from(settings.engine), look_ahead_ms, musetalk_options(settings))
     scheduler = EngineScheduler(engines, time.monotonic, retry_s=settings.engine_retry_s)

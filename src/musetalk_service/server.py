@@ -18,6 +18,7 @@ from fastapi_offline import FastAPIOffline
 
 from musetalk_service import __version__
 from musetalk_service.config import Settings
+from musetalk_service.engine_choice import choose_engine
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import ServiceError
 from musetalk_service.handlers import openapi
@@ -61,7 +62,7 @@ class Front:
         hosts: HostPool | None = None,
         prepare_command: Sequence[str] = PREPARE_COMMAND,
     ) -> None:
-        self.settings = settings
+        self.settings = settings = choose_engine(settings)
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
         self.hosts = hosts or HostPool(settings.host_count, settings.for_hosts(), self.clock, self.metrics)
@@ -155,7 +156,7 @@ def create_app(settings: Settings, front: Front | None = None) -> FastAPI:
         front.hosts,
         front.metrics,
         front.authenticator,
-        settings.engine,
+        front.settings.engine,
         time.monotonic(),
     )
     app.include_router(http.router())

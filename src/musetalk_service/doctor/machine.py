@@ -19,6 +19,7 @@ from pathlib import Path
 
 from musetalk_service.config import Settings
 from musetalk_service.doctor.finding import Finding
+from musetalk_service.engine_choice import why_not_musetalk
 from musetalk_service.errors import DownloadError
 from musetalk_service.model_files import missing_models
 
@@ -110,7 +111,9 @@ def check_models(settings: Settings) -> Finding:
     if missing:
         found = f"{settings.model_path} lacks {', '.join(missing)} for ENGINE={settings.engine}; another stands in"
         return Finding("MODEL_PATH", "warning", found, f"musetalk-service models download {' '.join(missing)}")
-    return _check_folder("MODEL_PATH", settings.model_path, f"not there; ENGINE={settings.engine} needs no models")
+    obstacle = why_not_musetalk(settings) if settings.engine == "auto" else None
+    engine = f"auto, the built-in engine ({obstacle})," if obstacle else settings.engine
+    return _check_folder("MODEL_PATH", settings.model_path, f"not there; ENGINE={engine} needs no models")
 
 
 def check_avatars(settings: Settings) -> Finding:

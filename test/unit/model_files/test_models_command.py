@@ -288,7 +288,7 @@ def test_verify_without_names_knows_what_the_engine_needs(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "verify"]) == 0
-    assert "ENGINE=builtin needs none" in capsys.readouterr().out
+    assert "ENGINE=auto needs none" in capsys.readouterr().out
     monkeypatch.setenv("ENGINE", "musetalk")
     assert main(["models", "verify"]) == 1
     assert "missing  face/unet.pth" in capsys.readouterr().out
