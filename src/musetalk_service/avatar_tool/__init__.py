@@ -69,7 +69,7 @@ def show(settings: Settings, avatar_id: str) -> int:
         ref = _find(library, avatar_id)
         folder, manifest = library.folder(ref), library.manifest(ref)
         avatar = library.load(ref)
-        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
         clips = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
         facts = manifest.model_dump(mode="json") | {"folder": str(folder), "files": files, "clips": clips}
         return json.dumps(facts, indent=2)

@@ -48,6 +48,9 @@ class Avatar:
     base_video: BaseVideo | None = None
     """Frames that some of its clips show instead of the portrait."""
 
+    folder: Path | None = None
+    """Its version's folder, beside whose files engines keep what they compute of it; None: it has none of its own."""
+
     def with_base_video(self, video: BaseVideo) -> "Avatar":
         """The same face, some of whose clips are a video. Other idle clips would jump, so there are none."""
         clips = tuple(clip for clip in self.clips if kind_of(clip) != IDLE or clip in video.clips)

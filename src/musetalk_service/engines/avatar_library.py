@@ -2,6 +2,7 @@
 
     <root>/<id>/current                  the name of the version that new sessions get
     <root>/<id>/<version>/manifest.json  and the files that it names
+    <root>/<id>/<version>/engines/       what engines have computed of them, by engine and weights
     <root>/.staging/                     what is being prepared
 
 A version is never changed once it is published; preparing again publishes another one. A session that
@@ -15,6 +16,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -162,7 +164,7 @@ def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
         if manifest.base_video:
             files = _member(folder, FRAMES_FILE), _member(folder, TRANSFORMS_FILE)
             avatar = avatar.with_base_video(read_base_video(*files, manifest.base_video))
-        return avatar
+        return replace(avatar, folder=folder)
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None
 

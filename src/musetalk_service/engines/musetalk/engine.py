@@ -19,6 +19,7 @@ from musetalk_service.engines.musetalk.model import FaceEncoder, MouthModel
 from musetalk_service.engines.musetalk.options import MuseTalkOptions
 from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper, missing_files
 from musetalk_service.errors import CheckpointError
+from musetalk_service.models.avatar_manifest import ENGINES_FOLDER
 from musetalk_service.models.face import REST
 from musetalk_service.models.media import FrameSize
 
@@ -91,7 +92,7 @@ class MuseTalkEngine:
             FaceEncoder(vae, device, torch.float32),
             checkpoint,
             version,
-            options.cache_dir / "musetalk",
+            options.cache_dir / ENGINES_FOLDER,
             device,
             dtype,
             memory_bytes=options.avatar_memory_bytes,

@@ -20,6 +20,7 @@ from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, Landmarks,
 from musetalk_service.engines.musetalk.model import LATENT_SHAPE, FaceEncoder
 from musetalk_service.engines.musetalk.options import Version
 from musetalk_service.errors import EngineError
+from musetalk_service.models.avatar_manifest import ENGINES_FOLDER
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.byte_cache import ByteCache
 from musetalk_service.utils.i420 import to_bgr
@@ -62,15 +63,15 @@ class FaceStore:
             encoder: makes latents.
             checkpoint: which weights it has: latents of others are not used.
             version: decides about the margin under the chin.
-            folder: where latents are kept.
+            folder: where latents of avatars are kept that have no folder of their own, or one that is only read.
             device: where they are needed.
             dtype: of the networks.
             memory_bytes: what all faces in memory may take.
         """
         self._encoder = encoder
-        self._checkpoint = checkpoint
         self._margin = EXTRA_MARGIN if version == "1.5" else 0
         self._folder = folder
+        self._key = f"musetalk-{version}-{checkpoint}"
         self._device, self._dtype = device, dtype
         self._kept: ByteCache[tuple[str, FrameSize, int | None], AvatarFace] = ByteCache(
             memory_bytes, AvatarFace.memory_bytes
@@ -96,13 +97,24 @@ class FaceStore:
         except ValueError as error:
             raise EngineError(f"MuseTalk cannot use avatar {avatar.name!r}: {error}") from None
         name = "portrait" if frame is None else f"{frame:08d}"
-        path = self._folder / f"{avatar.digest}-{drawn}-{self._checkpoint}" / f"{name}.npz"
+        root = self._root(avatar)
+        path = root / self._key / f"{avatar.digest}-{drawn}" / f"{name}.npz"
         latents = _read(path, box)
         if latents is None:
             latents = self._encoder(cut_face(_picture(avatar, size, frame), box))
-            _write(path, box, latents)
+            if root == self._folder:
+                root.parent.mkdir(parents=True, exist_ok=True)
+            _write(root, path, box, latents)
         overlay = Overlay(box, jaw_mask(landmarks, box))
         return AvatarFace(overlay, torch.from_numpy(latents).to(self._device, self._dtype))
+
+
+    def _root(self, avatar: Avatar) -> Path:
+        """Beside the avatar, with which it goes; a folder that is gone stays that."""
+        own = avatar.folder
+        if own is None or (own.is_dir() and not os.access(own, os.W_OK)):
+            return self._folder
+        return own / ENGINES_FOLDER
 
 
 def _landmarks(avatar: Avatar, size: FrameSize, frame: int | None) -> Landmarks:
@@ -146,11 +158,12 @@ def _read(path: Path, box: Box) -> NDArray[np.float32] | None:
     return latents if latents.shape == LATENT_SHAPE and bool(np.isfinite(latents).all()) else None
 
 
-def _write(path: Path, box: Box, latents: NDArray[np.float32]) -> None:
+def _write(root: Path, path: Path, box: Box, latents: NDArray[np.float32]) -> None:
     """Whole or not at all; a disk that is full costs time at the next start, nothing else."""
     aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (root, path.parent.parent, path.parent):
+            folder.mkdir(exist_ok=True)  # never the avatar's own folder: it may have been deleted
         with aside.open("wb") as file:
             np.savez(file, format=np.int64(_FORMAT), box=np.asarray(box, np.int64), latents=latents)
         os.replace(aside, path)

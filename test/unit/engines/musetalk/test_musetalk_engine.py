@@ -11,6 +11,7 @@ pytest.importorskip("diffusers", reason="the extra musetalk is not installed")
 import torch
 
 from musetalk_service.engines.avatar import load_default_avatar
+from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import FrameRequest
 from musetalk_service.engines.base_video import BaseVideo
 from musetalk_service.engines.musetalk import engine as module
@@ -22,6 +23,7 @@ from musetalk_service.models.avatar_manifest import ClipRange
 from musetalk_service.models.face import NEUTRAL, REST, Pose
 from musetalk_service.models.media import BASE_SIZE, ClipPosition
 from musetalk_service.utils.i420 import from_bgr, to_bgr
+from support.avatars import publish
 
 RNG = np.random.default_rng(12)
 SPEECH = (4000 * RNG.standard_normal(16_000)).astype(np.int16)
@@ -117,7 +119,7 @@ def test_latents_are_kept_for_these_weights_and_this_face(options, engine, avata
         return engine._faces.get(avatar, BASE_SIZE).latents
 
     engine.open(avatar, BASE_SIZE)
-    kept = list((options.cache_dir / "musetalk").glob("*/portrait.npz"))
+    kept = list((options.cache_dir / "engines").glob("musetalk-1.5-*/*/portrait.npz"))
     assert len(kept) == 1
     assert avatar.digest in kept[0].parent.name
 
@@ -130,6 +132,28 @@ def test_latents_are_kept_for_these_weights_and_this_face(options, engine, avata
     kept[0].write_bytes(b"damaged")
     fresh = MuseTalkEngine(options)
     assert torch.equal(latents(fresh), latents(engine))
+
+
+def test_latents_lie_beside_the_avatar_and_go_with_it(options, engine, avatar, tmp_path):
+    library = AvatarLibrary(tmp_path / "avatars")
+    ref = publish(library.root, "alice")
+    own = library.load(ref)
+    engine.open(own, BASE_SIZE)
+    (kept,) = library.folder(ref).glob("engines/musetalk-1.5-*/*/portrait.npz")
+    assert own.digest in kept.parent.name
+    gone = library.load(publish(library.root, "bob"))
+    library.remove("bob")
+    engine._faces._kept.drop((own.digest, BASE_SIZE, None))
+    engine.open(gone, BASE_SIZE)
+    assert not (library.root / "bob").exists()
+
+
+def test_latents_of_avatars_that_are_only_read_lie_in_the_cache(engine, avatar, tmp_path, monkeypatch):
+    own = replace(avatar, digest="read-only", folder=tmp_path)
+    monkeypatch.setattr("musetalk_service.engines.musetalk.faces.os.access", lambda *_: False)
+    engine.open(own, BASE_SIZE)
+    assert not any(tmp_path.iterdir())
+    assert list(engine._faces._folder.glob("*/read-only-*/portrait.npz"))
 
 
 def test_base_videos_have_a_face_for_each_frame(engine, avatar):
