@@ -17,7 +17,7 @@ from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
-from musetalk_service.preparation.video_file import VideoLimits
+from musetalk_service.preparation.video_file import VideoFrames, VideoLimits
 
 Picture = NDArray[np.uint8]
 
@@ -117,11 +117,11 @@ def _portrait(name: str, picture: Picture, landmarks: NDArray[np.float32], start
 
 
 def _video(path: Path, landmarker: FaceLandmarker, limits: PhotoLimits, started: float) -> Subject:
-    video_limits = VideoLimits()
-    found = find_face(path, landmarker, lambda share: None, limits, video_limits)
+    film = VideoFrames(path, VideoLimits())
+    found = find_face(film, landmarker, lambda share: None, limits)
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames.npy"
-        made = shut_mouths(path, found, frames, lambda share: None, video_limits)
+        made = shut_mouths(film, found, frames, lambda share: None)
         mapped = np.load(frames, mmap_mode="r", allow_pickle=False)  # the file lives as long as its mapping
         face = VideoFace(FaceRenderer(made.portrait, made.landmarks), mapped, made.transforms)
     seconds = time.perf_counter() - started

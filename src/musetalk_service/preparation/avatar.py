@@ -18,7 +18,7 @@ from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
-from musetalk_service.preparation.video_file import VideoLimits
+from musetalk_service.preparation.video_file import VideoFrames, VideoLimits
 
 _LARGE = "portrait_1024.png"
 
@@ -46,15 +46,11 @@ def prepare_avatar(
     """
     face_limits = PhotoLimits(max_pixels=limits.max_pixels)
     if not is_picture(source):
-        video_limits = VideoLimits(max_pixels=limits.max_pixels, max_seconds=limits.max_seconds)
-        found = find_face(
-            source, landmarker, lambda share: report("face", 10.0 + 40.0 * share), face_limits, video_limits
-        )
+        film = VideoFrames(source, VideoLimits(max_pixels=limits.max_pixels, max_seconds=limits.max_seconds))
+        found = find_face(film, landmarker, lambda share: report("face", 10.0 + 40.0 * share), face_limits)
         speaking = speaking_frames(source, found.aperture)
         kept, ranges = as_ranges(choose_clips(found.points, speaking, round(limits.clip_seconds * FPS)))
-        video = shut_mouths(
-            source, found, staged / FRAMES_FILE, lambda share: report("mouth", 50.0 + 45.0 * share), video_limits, kept
-        )
+        video = shut_mouths(film, found, staged / FRAMES_FILE, lambda share: report("mouth", 50.0 + 45.0 * share), kept)
         np.save(staged / TRANSFORMS_FILE, video.transforms, allow_pickle=False)
         extra = write_portrait(staged, video.portrait, video.landmarks, found.large)
         extra["base_video"] = {name: clip.model_dump() for name, clip in ranges.items()}

@@ -13,14 +13,13 @@ from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST
-from musetalk_service.models.media import FPS
 from musetalk_service.preparation.errors import NotMediaError
 from musetalk_service.preparation.face_path import follow_face
 from musetalk_service.preparation.geometry import Framing, Picture, apply
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.mouth_closer import MouthCloser
 from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, cut_large, look_closely
-from musetalk_service.preparation.video_file import VideoLimits, probe_video, read_frames
+from musetalk_service.preparation.video_file import FrameSource
 from musetalk_service.utils.i420 import from_bgr, to_bgr
 
 Report = Callable[[float], None]
@@ -66,33 +65,30 @@ class BaseVideo:
     """(n, 2, 3) from the portrait's pixels to those of each frame."""
 
 
-def find_face(
-    source: Path, landmarker: FaceLandmarker, report: Report, photo_limits: PhotoLimits, video_limits: VideoLimits
-) -> FaceInVideo:
+def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, limits: PhotoLimits) -> FaceInVideo:
     """Follow the face through a video and choose the frame that shows it best.
 
     Args:
-        source: the video.
+        frames: of the video.
         landmarker: finds the face.
         report: is told which part of this is done, 0 to 1.
-        photo_limits: for the face.
-        video_limits: for the file.
+        limits: for the face.
 
     Raises:
         PreparationError: one of its kinds, for a video from which no avatar can be made.
     """
-    expected = max(1.0, probe_video(source, video_limits).seconds * FPS)
+    expected = max(1, frames.expected)
 
     def following(done: int) -> None:
         if done % 10 == 0:
             report(min(0.9, 0.9 * done / expected))
 
-    path = follow_face(read_frames(source, video_limits), landmarker, photo_limits, following)
+    path = follow_face(frames, landmarker, limits, following)
     framing = path.frame()
     points = np.array([apply(framing.matrix, found) for found in path.points])
     aperture = _aperture(points)
     best = best_frame(points, aperture)
-    chosen = next(islice(read_frames(source, video_limits), best, None), None)
+    chosen = next(islice(frames, best, None), None)
     if chosen is None:
         raise NotMediaError("the video cannot be read twice alike")
     picture, large = framing.cut(chosen), cut_large(chosen, framing)
@@ -104,21 +100,15 @@ def find_face(
 
 
 def shut_mouths(
-    source: Path,
-    face: FaceInVideo,
-    frames: Path,
-    report: Report,
-    limits: VideoLimits,
-    kept: NDArray[np.intp] | None = None,
+    frames: FrameSource, face: FaceInVideo, target: Path, report: Report, kept: NDArray[np.intp] | None = None
 ) -> BaseVideo:
     """Write frames of a video with the mouth shut.
 
     Args:
-        source: the video.
+        frames: of the video.
         face: what `find_face` found in it.
-        frames: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
+        target: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
         report: is told which part of this is done, 0 to 1.
-        limits: for the file.
         kept: indices of the frames to write, rising; None: all.
 
     Raises:
@@ -130,10 +120,10 @@ def shut_mouths(
     wanted = set(range(len(face.points)) if kept is None else kept.tolist())
     count = len(wanted)
     shape = (count, PORTRAIT_SIZE * 3 // 2, PORTRAIT_SIZE)
-    written = np.lib.format.open_memmap(frames, mode="w+", dtype=np.uint8, shape=shape)
+    written = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
     transforms = np.empty((count, 2, 3), np.float32)
     done = 0
-    for index, (frame, found) in enumerate(zip(read_frames(source, limits), face.points, strict=False)):
+    for index, (frame, found) in enumerate(zip(frames, face.points, strict=False)):
         if index not in wanted:
             continue
         where = found[:, :2].astype(np.float64)

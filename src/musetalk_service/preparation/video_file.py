@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import av
 import numpy as np
@@ -38,6 +38,35 @@ class VideoInfo:
     height: int
     seconds: float
     """0 when it is not said."""
+
+
+class FrameSource(Protocol):
+    """Frames that can be gone through again and again."""
+
+    @property
+    def expected(self) -> int:
+        """About how many there are; 0 when that is not known."""
+        ...
+
+    def __iter__(self) -> Iterator[Picture]:
+        """(h, w, 3) BGR each, all of one size, 25 a second. Raises :class:`PreparationError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Those of a video file."""
+
+    path: Path
+    limits: VideoLimits
+
+    @property
+    def expected(self) -> int:
+        """By what the file says. Raises what :func:`probe_video` does."""
+        return round(probe_video(self.path, self.limits).seconds * FPS)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return read_frames(self.path, self.limits)
 
 
 def probe_video(path: Path, limits: VideoLimits) -> VideoInfo:

@@ -108,7 +108,6 @@ class FaceStore:
         overlay = Overlay(box, jaw_mask(landmarks, box))
         return AvatarFace(overlay, torch.from_numpy(latents).to(self._device, self._dtype))
 
-
     def _root(self, avatar: Avatar) -> Path:
         """Beside the avatar, with which it goes; a folder that is gone stays that."""
         own = avatar.folder
