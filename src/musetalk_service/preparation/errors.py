@@ -120,3 +120,10 @@ class LandmarkerError(PreparationError):
 
     code = "unavailable"
     advice = "The operator of this service can install what is missing."
+
+
+class NotOfficialError(PreparationError):
+    """The folder is no avatar of the published MuseTalk scripts, or not a whole one."""
+
+    code = "not_official"
+    advice = "Prepare the avatar again with the scripts that made it, or make one of its video here."

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.models.media import FrameSize
 from musetalk_service.preparation.errors import NotMediaError, TooLargeError
 
 Picture = NDArray[np.uint8]
@@ -35,7 +36,7 @@ def read_picture(path: Path, *, max_pixels: int) -> Picture:
         NotMediaError: not a picture that can be decoded.
         TooLargeError: more than `max_pixels`; said before anything is decoded.
     """
-    width, height = _size(path)
+    width, height = picture_size(path)
     if width * height > max_pixels:
         raise TooLargeError(f"the picture has {width}x{height} pixels, at most {max_pixels} are allowed")
     content = np.fromfile(path, np.uint8)
@@ -53,12 +54,13 @@ def read_picture(path: Path, *, max_pixels: int) -> Picture:
     return np.asarray(np.rint(picture * cover + _BACKDROP * (1.0 - cover)), np.uint8)
 
 
-def _size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path) -> FrameSize:
+    """Width and height, without decoding. Raises :class:`NotMediaError`."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise NotMediaError("the file holds no picture")
             stream = container.streams.video[0]
-            return stream.width, stream.height
+            return FrameSize(stream.width, stream.height)
     except (av.error.FFmpegError, ValueError) as error:
         raise NotMediaError("the file is not a picture, or is damaged") from error

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE as LATENT_SHAPE
+
 PATCH: Final = 256
 """Width and height of a face for the networks."""
-LATENT_SHAPE: Final = (8, 32, 32)
-"""Of a face: four channels with the lower half masked, four without."""
 Patch = NDArray[np.uint8]
 """(256, 256, 3) BGR."""
 

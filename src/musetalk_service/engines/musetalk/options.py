@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 Version = Literal["1.5", "1.0"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
+LATENT_SHAPE: Final = (8, 32, 32)
+"""Of a face: four channels with the lower half masked, four without."""
 FRAME_SAMPLES: Final = 640
 LOOK_AHEAD_SAMPLES: Final = 2_120
 """132.5 ms: the last position that a frame takes begins 100 ms after it and reaches 32.5 ms further."""

@@ -4,8 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
-from musetalk_service.engines.musetalk.plain_pickle import read_boxes
-from musetalk_service.errors import CheckpointError
+from musetalk_service.preparation.errors import NotOfficialError
+from musetalk_service.preparation.plain_pickle import read_boxes
 
 
 class _Evil:
@@ -57,13 +57,13 @@ def test_numpys_old_name_is_known(tmp_path):
 def test_everything_else_is_refused(tmp_path, value, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, value)
-    with pytest.raises(CheckpointError, match=r"coords\.pkl"):
+    with pytest.raises(NotOfficialError, match=r"coords\.pkl"):
         read_boxes(path)
     assert not (tmp_path / "executed").exists()
 
 
 def test_too_large_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(NotOfficialError, match="cannot be read"):
         read_boxes(tmp_path / "coords.pkl")
-    with pytest.raises(CheckpointError, match="larger than"):
+    with pytest.raises(NotOfficialError, match="larger than"):
         read_boxes(write(tmp_path, b"0" * ((16 << 20) + 1)))
