@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.avatar_view import Framing, View, choose_framing
+from musetalk_service.engines.avatar_view import Framing, View, choose_framing, largest_within
 from musetalk_service.engines.base_video import BaseVideo
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.motion import CLIP_FRAMES, make_clip
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.engines.face.video_face import VideoFace
+from musetalk_service.errors import EngineError
 from musetalk_service.models.clips import ACTION, IDLE, kind_of
 from musetalk_service.models.face import Mouth, Pose
 from musetalk_service.models.media import BASE_SIZE, HEIGHT, WIDTH, ClipPosition, FrameSize
@@ -36,7 +37,7 @@ class Avatar:
     portrait: NDArray[np.uint8]
     """(512, 512, 3) BGR, upright and frontal."""
     landmarks: NDArray[np.float32]
-    """(478, 3) pixels, MediaPipe Face Mesh convention."""
+    """(478, 3) pixels, MediaPipe Face Mesh convention; (0, 3) where only its video is known."""
     digest: str
     """Of the picture and the landmarks: part of the key of everything cached for this avatar."""
     clips: tuple[str, ...] = field(default=tuple(CLIP_FRAMES))
@@ -53,8 +54,14 @@ class Avatar:
 
     def with_base_video(self, video: BaseVideo) -> "Avatar":
         """The same face, some of whose clips are a video. Other idle clips would jump, so there are none."""
-        clips = tuple(clip for clip in self.clips if kind_of(clip) != IDLE or clip in video.clips)
+        drawn = tuple(clip for clip in self.clips if kind_of(clip) != IDLE) if self.has_face else ()
+        clips = tuple(clip for clip in self.clips if clip in drawn or clip in video.clips)
         return replace(self, base_video=video, clips=clips)
+
+    @property
+    def has_face(self) -> bool:
+        """Whether it can be posed and drawn; otherwise there is its video alone, which only MuseTalk makes speak."""
+        return len(self.landmarks) > 0
 
     def draw(self, size: FrameSize, place: ClipPosition, pose: Pose, mouth: Mouth) -> Plane:
         """A frame in :meth:`drawn_size`, I420: of the base video where that is shown, else of the portrait.
@@ -66,8 +73,8 @@ class Avatar:
     def draw_canvas(self, size: FrameSize, place: ClipPosition, pose: Pose, mouth: Mouth) -> Plane:
         """The same in :meth:`canvas_size`, before :meth:`show` cuts it: for engines that paint on it."""
         frame = self.video_frame(size, place)
-        if frame is not None:
-            return self._video_face.draw(frame, mouth)
+        if frame is not None and self.base_video is not None:
+            return self._video_face.draw(frame, mouth) if self.has_face else np.array(self.base_video.frames[frame])
         return self.renderer(size).render(pose, mouth)
 
     def show(self, size: FrameSize, picture: Plane) -> Plane:
@@ -95,7 +102,7 @@ class Avatar:
 
     @cached_property
     def _video_face(self) -> VideoFace:
-        assert self.base_video is not None
+        assert self.base_video is not None and self.base_video.transforms is not None
         return VideoFace(self.renderer(BASE_SIZE), self.base_video.frames, self.base_video.transforms)
 
     def memory_bytes(self) -> int:
@@ -112,7 +119,12 @@ class Avatar:
         return self._framing(size).drawn
 
     def renderer(self, size: FrameSize) -> FaceRenderer:
-        """Draws in :meth:`canvas_size`. Made on first use, since the front needs none."""
+        """Draws in :meth:`canvas_size`. Made on first use, since the front needs none.
+
+        Raises :class:`EngineError` for an avatar without a face.
+        """
+        if not self.has_face:
+            raise EngineError(f"avatar {self.name!r} has no landmarks: only its video can be shown")
         framing = self._framing(size)
         key = framing.view.size, framing.drawn
         renderer = self._renderers.get(key)
@@ -125,8 +137,17 @@ class Avatar:
         framing = self._framings.get(size)
         if framing is None:
             base = View(BASE_SIZE, 0, 0, WIDTH, HEIGHT, lambda: self.portrait)
-            framing = self._framings[size] = choose_framing((base, *self.more_views), self.landmarks, size)
+            if self.has_face:
+                framing = choose_framing((base, *self.more_views), self.landmarks, size)
+            else:
+                framing = choose_framing((base,), self._video_landmarks(), largest_within(BASE_SIZE, size))
+            self._framings[size] = framing
         return framing
+
+    def _video_landmarks(self) -> NDArray[np.float32]:
+        """(4, 3) the corners of the face in the first frame."""
+        assert self.base_video is not None and self.base_video.painted is not None
+        return np.pad(self.base_video.painted.corners(0), ((0, 0), (0, 1))).astype(np.float32)
 
     @cached_property
     def _framings(self) -> dict[FrameSize, Framing]:
@@ -199,19 +220,21 @@ def _read_picture(file: Traversable, *, grey: bool = False) -> NDArray[np.uint8]
     return np.asarray(picture, np.uint8)
 
 
-def load_avatar(name: str, png: bytes, points: bytes) -> Avatar:
-    """From a 512x512 picture file and a JSON object whose ``points`` are 478 rows of x, y, z.
+def load_avatar(name: str, png: bytes, points: bytes | None) -> Avatar:
+    """From a 512x512 picture file and a JSON object whose ``points`` are 478 rows of x, y, z; None where it has none.
 
     Raises ``ValueError`` when the picture or the landmarks have another form.
     """
     portrait = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if portrait is None or portrait.shape != (HEIGHT, WIDTH, 3):
         raise ValueError(f"the portrait of avatar {name!r} is not a {WIDTH}x{HEIGHT} picture")
-    landmarks = np.asarray(json.loads(points)["points"], np.float32)
-    Face.measure(landmarks)
+    landmarks = np.empty((0, 3), np.float32)
+    if points is not None:
+        landmarks = np.asarray(json.loads(points)["points"], np.float32)
+        Face.measure(landmarks)
     return Avatar(
         name,
         np.asarray(portrait, np.uint8),
         landmarks,
-        hashlib.sha256(png + points).hexdigest()[:16],
+        hashlib.sha256(png + (points or b"")).hexdigest()[:16],
     )

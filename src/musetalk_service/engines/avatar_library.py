@@ -23,10 +23,14 @@ from pydantic import ValidationError
 
 from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, add_large_view, load_avatar
 from musetalk_service.engines.base_video import read_base_video
+from musetalk_service.engines.painted_video import read_painted_video
 from musetalk_service.errors import ModelNotFoundError
 from musetalk_service.models.avatar_manifest import (
     AVATAR_ID_PATTERN,
     FRAMES_FILE,
+    LATENTS_FILE,
+    MASKS_FILE,
+    PLACES_FILE,
     REF_ID_PATTERN,
     TRANSFORMS_FILE,
     VERSION_PATTERN,
@@ -158,12 +162,20 @@ def new_version() -> str:
 def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
     try:
         portrait = _member(folder, manifest.portrait).read_bytes()
-        avatar = load_avatar(ref, portrait, _member(folder, manifest.landmarks).read_bytes())
+        points = None if manifest.landmarks is None else _member(folder, manifest.landmarks).read_bytes()
+        avatar = load_avatar(ref, portrait, points)
         if manifest.large is not None:
             avatar = add_large_view(avatar, _member(folder, manifest.large))
         if manifest.base_video:
-            files = _member(folder, FRAMES_FILE), _member(folder, TRANSFORMS_FILE)
-            avatar = avatar.with_base_video(read_base_video(*files, manifest.base_video))
+            transforms = None if points is None else _member(folder, TRANSFORMS_FILE)
+            video = read_base_video(_member(folder, FRAMES_FILE), transforms, manifest.base_video)
+            if manifest.official is not None:
+                for name in (LATENTS_FILE, MASKS_FILE, PLACES_FILE):
+                    _member(folder, name)
+                video = replace(video, painted=read_painted_video(folder, manifest.official, len(video.frames)))
+            avatar = avatar.with_base_video(video)
+        elif points is None:
+            raise ValueError("neither landmarks nor a video")
         return replace(avatar, folder=folder)
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"avatar {ref!r} is damaged: {error}") from None

@@ -106,6 +106,12 @@ def choose_framing(views: Sequence[View], landmarks: NDArray[np.float32], size: 
     return _frame(enough[0] if enough else fitting[-1], landmarks, size)
 
 
+def largest_within(outer: FrameSize, shape: FrameSize) -> FrameSize:
+    """The largest size of a shape that fits into another."""
+    scale = min(outer.width / shape.width, outer.height / shape.height)
+    return FrameSize(min(outer.width, _even(shape.width * scale)), min(outer.height, _even(shape.height * scale)))
+
+
 def _frame(view: View, landmarks: NDArray[np.float32], size: FrameSize) -> Framing:
     shape = size.width / size.height
     width = min(view.size.width, view.size.height * shape)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.painted_video import PaintedVideo
 from musetalk_service.models.avatar_manifest import ClipRange
 from musetalk_service.models.media import GOP_FRAMES, HEIGHT, WIDTH, ClipPosition
 
@@ -20,9 +21,11 @@ class BaseVideo:
 
     frames: NDArray[np.uint8]
     """(n, 768, 512) I420, mapped from a file: only frames that are shown are in memory."""
-    transforms: NDArray[np.float32]
-    """(n, 2, 3) from pixels of the portrait to those of each frame."""
+    transforms: NDArray[np.float32] | None
+    """(n, 2, 3) from pixels of the portrait to those of each frame; None where the portrait has no landmarks."""
     clips: Mapping[str, ClipRange]
+    painted: PaintedVideo | None = None
+    """What came with the frames for MuseTalk."""
 
     def length(self, clip: str) -> int:
         """Frames of a clip, in whole GOPs."""
@@ -45,16 +48,22 @@ class BaseVideo:
         return 0 < step <= _LONGEST_STEP
 
 
-def read_base_video(frames: Path, transforms: Path, clips: Mapping[str, ClipRange]) -> BaseVideo:
-    """From two NumPy files. Raises ``ValueError`` for what does not fit together, ``OSError``."""
+def read_base_video(frames: Path, transforms: Path | None, clips: Mapping[str, ClipRange]) -> BaseVideo:
+    """From NumPy files. Raises ``ValueError`` for what does not fit together, ``OSError``."""
     pictures = np.load(frames, mmap_mode="r", allow_pickle=False)
-    matrices = np.load(transforms, allow_pickle=False)
     if pictures.ndim != 3 or pictures.shape[1:] != (HEIGHT * 3 // 2, WIDTH) or pictures.dtype != np.uint8:
         raise ValueError(f"base video frames are {pictures.shape} {pictures.dtype}")
-    if matrices.shape != (len(pictures), 2, 3) or not np.isfinite(matrices).all():
-        raise ValueError(f"{len(pictures)} base video frames need as many transforms, not {matrices.shape}")
-    video = BaseVideo(pictures, matrices.astype(np.float32), dict(clips))
+    video = BaseVideo(pictures, _read_transforms(transforms, len(pictures)), dict(clips))
     for name, clip in clips.items():
         if clip.first + clip.frames > len(pictures) or video.length(name) % GOP_FRAMES:
             raise ValueError(f"clip {name} is not among the {len(pictures)} frames, or no whole seconds long")
     return video
+
+
+def _read_transforms(path: Path | None, frames: int) -> NDArray[np.float32] | None:
+    if path is None:
+        return None
+    matrices = np.load(path, allow_pickle=False)
+    if matrices.shape != (frames, 2, 3) or not np.isfinite(matrices).all():
+        raise ValueError(f"{frames} base video frames need as many transforms, not {matrices.shape}")
+    return np.asarray(matrices, np.float32)

@@ -11,6 +11,9 @@ AVATAR_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 """As a user_id: an avatar is its user's."""
 FRAMES_FILE: Final = "frames.npy"
 TRANSFORMS_FILE: Final = "transforms.npy"
+LATENTS_FILE: Final = "musetalk_latents.npy"
+MASKS_FILE: Final = "musetalk_masks.npy"
+PLACES_FILE: Final = "musetalk_places.npy"
 ENGINES_FOLDER: Final = "engines"
 """What engines have computed of an avatar, each in a folder named after itself and its weights: a cache."""
 CLIP_PATTERN = r"^(idle_[0-6]|speaking_[0-7]|action_[12])$"
@@ -49,6 +52,21 @@ class ClipRange(_Model):
     ping_pong: bool = False
 
 
+class Official(_Model):
+    """What came with an avatar that the published MuseTalk scripts have prepared: its own latents and masks."""
+
+    files: Annotated[str, Field(description="Tells the files it was made of from later ones.")]
+    version: Annotated[
+        Literal["1.5", "1.0"] | None, Field(description="Of MuseTalk that prepared it; null: it does not say.")
+    ] = None
+    mask_left: Annotated[int, Field(ge=0, description="Where in the frames the masks' part begins.")]
+    mask_top: Annotated[int, Field(ge=0)]
+    no_face_code: Annotated[
+        str | None, Field(description="Why it has no landmarks, as a refused upload's code; null where it has.")
+    ] = None
+    no_face: Annotated[str, Field(description="The same for people, with what to do about it.")] = ""
+
+
 class Manifest(_Model):
     """``manifest.json`` of one version of one avatar."""
 
@@ -60,9 +78,13 @@ class Manifest(_Model):
     source: Source
     consent: Consent | None = None
     portrait: Annotated[str, Field(description="512x512 picture, lossless.")] = "portrait.png"
-    landmarks: Annotated[str, Field(description='{"points": 478 rows of x, y, z in pixels of the portrait}.')] = (
-        "landmarks.json"
-    )
+    landmarks: Annotated[
+        str | None,
+        Field(
+            description='{"points": 478 rows of x, y, z in pixels of the portrait}; '
+            "null: only MuseTalk can make it speak, with what came with it."
+        ),
+    ] = "landmarks.json"
     large: Annotated[
         str | None, Field(description="The portrait's square in 1024x1024 pixels, where the upload has as many.")
     ] = None
@@ -70,3 +92,9 @@ class Manifest(_Model):
         dict[Annotated[str, Field(pattern=CLIP_PATTERN)], ClipRange],
         Field(description="Clips among the frames of frames.npy; all others are drawn from the portrait."),
     ] = {}
+    official: Annotated[Official | None, Field(description="Of an avatar of the published MuseTalk scripts.")] = None
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that can make it speak."""
+        return ("builtin", "musetalk") if self.landmarks is not None else ("musetalk",)

@@ -6,6 +6,7 @@ from musetalk_service import __version__
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.base import AvatarStream, EngineInfo, EngineStream, FrameRequest, Picture
 from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, look_ahead_samples
+from musetalk_service.errors import EngineError
 from musetalk_service.models.media import FrameSize
 
 
@@ -17,6 +18,8 @@ class BuiltinEngine:
         self.info = EngineInfo("builtin", __version__, "cpu", look_ahead_samples=look_ahead_samples(look_ahead_ms))
 
     def open(self, avatar: Avatar, size: FrameSize) -> EngineStream:
+        if not avatar.has_face:
+            raise EngineError(f"avatar {avatar.name!r} has no landmarks: its mouth cannot be drawn")
         return AvatarStream(avatar, size)
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:

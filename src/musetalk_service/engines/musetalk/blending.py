@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.frame import WarpMaps
 from musetalk_service.engines.musetalk.face_crop import crop_box
+from musetalk_service.engines.musetalk.options import PATCH
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import Plane, from_bgr, planes_of, size_of
 
 Image = NDArray[np.uint8]
-_PATCH: Final = 256
 _REACH: Final = 32
 """Pixels that a moving head may carry the mask out of its place."""
 
@@ -36,6 +36,8 @@ class Overlay:
     """(height, width) of the crop."""
     crop: Box | None = None
     """Where the mask lies; None: :func:`crop_box` of the face."""
+    onto: NDArray[np.float64] | None = None
+    """(2, 3) from pixels of the picture to those of the patch; None: by the face's box."""
 
     @property
     def _crop(self) -> Box:
@@ -78,15 +80,10 @@ class Overlay:
         box = Box(area.left + columns[0], area.top + rows[0], area.left + columns[-1] + 1, area.top + rows[-1] + 1)
         box = box.even_around()
         part = box.within(area).pixels
-        scale_x = np.float32(_PATCH / (self.face.right - self.face.left))
-        scale_y = np.float32(_PATCH / (self.face.bottom - self.face.top))
-        above = cv2.remap(
-            patch,
-            (x[part] - np.float32(self.face.left - 0.5)) * scale_x - np.float32(0.5),
-            (y[part] - np.float32(self.face.top - 0.5)) * scale_y - np.float32(0.5),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        matrix = box_to_patch(self.face) if self.onto is None else self.onto
+        (a, b, c), (d, e, f) = matrix.astype(np.float32)
+        u, v = a * x[part] + b * y[part] + c, d * x[part] + e * y[part] + f
+        above = cv2.remap(patch, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         planes, painted = planes_of(picture), planes_of(from_bgr(np.asarray(above, np.uint8)))
         share = _weaken(np.asarray(mask[part], np.uint8), strength)
         planes.y[box.pixels] = composite(planes.y[box.pixels], painted.y, share)
@@ -101,6 +98,14 @@ class Overlay:
             return part.x * np.float32(0.5), part.y * np.float32(0.5)
         x, y = np.meshgrid(np.arange(area.left, area.right), np.arange(area.top, area.bottom))
         return x.astype(np.float32), y.astype(np.float32)
+
+
+def box_to_patch(face: Box) -> NDArray[np.float64]:
+    """(2, 3) from pixels of a picture to those of the patch that fills a box of it, both counted at their centres."""
+    scale_x, scale_y = PATCH / (face.right - face.left), PATCH / (face.bottom - face.top)
+    return np.array(
+        [[scale_x, 0, (0.5 - face.left) * scale_x - 0.5], [0, scale_y, (0.5 - face.top) * scale_y - 0.5]], np.float64
+    )
 
 
 def _weaken(mask: Image, strength: float) -> Image:

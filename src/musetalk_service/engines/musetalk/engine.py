@@ -110,7 +110,7 @@ class MuseTalkEngine:
 
         Raises :class:`EngineError` when the avatar's face does not lie in its picture.
         """
-        self._faces.get(avatar, size)
+        self._faces.get(avatar, size, None if avatar.has_face else 0)
         return MuseTalkStream(avatar, size, AudioStream(self._listening))
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:

@@ -19,6 +19,7 @@ from musetalk_service.engines.musetalk.blending import Overlay
 from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, Landmarks, cut_face, face_box, jaw_mask, to_68
 from musetalk_service.engines.musetalk.model import LATENT_SHAPE, FaceEncoder
 from musetalk_service.engines.musetalk.options import Version
+from musetalk_service.engines.painted_video import PaintedVideo
 from musetalk_service.errors import EngineError
 from musetalk_service.models.avatar_manifest import ENGINES_FOLDER
 from musetalk_service.models.media import FrameSize
@@ -78,16 +79,26 @@ class FaceStore:
         )
 
     def get(self, avatar: Avatar, size: FrameSize, frame: int | None = None) -> AvatarFace:
-        """Of the portrait, or of a frame of the base video.
+        """Of the portrait, or of a frame of the base video: what came with that, where something did.
 
         Raises :class:`EngineError` for an avatar whose face does not lie in the picture.
         """
         key = (avatar.digest, avatar.canvas_size(size), frame)
         face = self._kept.get(key)
         if face is None:
-            face = self._make(avatar, size, frame)
+            own = None if frame is None or avatar.base_video is None else avatar.base_video.painted
+            face = self._make(avatar, size, frame) if own is None or frame is None else self._take(own, frame)
             self._kept.put(key, face)
         return face
+
+    def _take(self, own: PaintedVideo, frame: int) -> AvatarFace:
+        """What the published scripts have made."""
+        corners, mask = own.corners(frame), np.array(own.masks[frame])
+        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        face = Box(int(left), int(top), int(right) + 1, int(bottom) + 1)
+        crop = Box(own.left, own.top, own.left + mask.shape[1], own.top + mask.shape[0])
+        latents = torch.from_numpy(np.array(own.latents[frame], np.float32)).to(self._device, self._dtype)
+        return AvatarFace(Overlay(face, mask, crop, own.places[frame]), latents)
 
     def _make(self, avatar: Avatar, size: FrameSize, frame: int | None) -> AvatarFace:
         landmarks = _landmarks(avatar, size, frame)
@@ -119,7 +130,7 @@ class FaceStore:
 def _landmarks(avatar: Avatar, size: FrameSize, frame: int | None) -> Landmarks:
     """Of the portrait, or where they are in a frame: the transform there is that of the lower face."""
     landmarks = avatar.renderer(size).landmarks
-    if frame is None or avatar.base_video is None:
+    if frame is None or avatar.base_video is None or avatar.base_video.transforms is None:
         return landmarks
     matrix = avatar.base_video.transforms[frame]
     return np.asarray(landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2], np.float32)

@@ -5,7 +5,7 @@ here; the latent scale is part of the decoder's first weights; the divisions by 
 within rounding.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from musetalk_service.engines.musetalk.options import LATENT_SHAPE as LATENT_SHAPE
+from musetalk_service.engines.musetalk.options import PATCH as PATCH
 
-PATCH: Final = 256
-"""Width and height of a face for the networks."""
 Patch = NDArray[np.uint8]
 """(256, 256, 3) BGR."""
 

@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 Version = Literal["1.5", "1.0"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
+PATCH: Final = 256
+"""Width and height of a face for the networks."""
 LATENT_SHAPE: Final = (8, 32, 32)
 """Of a face: four channels with the lower half masked, four without."""
 FRAME_SAMPLES: Final = 640
