@@ -8,6 +8,8 @@ import os
 import resource
 import sys
 
+import cv2
+
 from musetalk_service.models.preparation import Finished, Order, PreparationLimits, Progress, Refusal, Refused
 from musetalk_service.preparation.avatar import prepare_avatar
 from musetalk_service.preparation.errors import PreparationError
@@ -22,6 +24,7 @@ def run(text: str) -> int:
     """Do one order; returns the exit status."""
     order = Order.model_validate_json(text)
     _confine(order.limits)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with an upload is in the answer
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # native libraries write where they like
     sys.stdout = sys.stderr

@@ -81,6 +81,8 @@ def probe_video(path: Path, limits: VideoLimits) -> VideoInfo:
             if not container.streams.video:
                 raise NotMediaError("the file holds no moving picture")
             stream = container.streams.video[0]
+            if stream.codec_context is None:  # of a codec that a damaged header names
+                raise NotMediaError("the video's codec is not known")
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
             info = VideoInfo(stream.width, stream.height, seconds or (container.duration or 0) / av.time_base)
     except (av.error.FFmpegError, ValueError) as error:

@@ -74,6 +74,15 @@ def test_truncated_films_are_refused(tmp_path: Path, share: float) -> None:
         list(read_frames(cut, LIMITS))
 
 
+def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    whole = write_film(tmp_path / "film.mp4", (_grey(40 + i) for i in range(60))).read_bytes()
+    damaged = tmp_path / "damaged.mp4"
+    before, _, after = whole.rpartition(b"avc1")
+    damaged.write_bytes(before + b"zzzz" + after)
+    with pytest.raises(NotMediaError, match="codec is not known"):
+        list(read_frames(damaged, LIMITS))
+
+
 def test_damage_inside_ends_in_frames_or_a_refusal(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     whole = write_film(tmp_path / "film.mp4", (_grey(40 + i) for i in range(80))).read_bytes()
