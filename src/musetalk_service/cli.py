@@ -87,8 +87,6 @@ def _add_avatar_commands(parser: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help="make a user's avatar of a photo or video")
     create.add_argument("file", type=Path, metavar="FILE")
     create.add_argument("--id", required=True, dest="avatar_id", metavar="USER_ID", help="whose avatar it is")
-    create.add_argument("--consent-by", metavar="NAME", help="who agreed to the use of this face")
-    create.add_argument("--consent-note", default="", metavar="TEXT", help="what was agreed")
     create.set_defaults(run=_avatar_create)
 
     listing = actions.add_parser("list", help="print all avatars")
@@ -103,10 +101,16 @@ def _add_avatar_commands(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(run=run)
     export.add_argument("target", type=Path, metavar="FILE", help="for example alice.zip")
 
-    bring_in = actions.add_parser("import", help="publish an avatar that was exported")
-    bring_in.add_argument("source", type=Path, metavar="FILE")
+    bring_in = actions.add_parser(
+        "import", help="publish an avatar that was exported, or that the published MuseTalk scripts have prepared"
+    )
+    bring_in.add_argument("source", type=Path, metavar="FILE|DIR", help="its archive (zip, tar) or its folder")
     bring_in.add_argument("--id", dest="avatar_id", metavar="USER_ID", help="another user id than its own")
     bring_in.set_defaults(run=_avatar_import)
+
+    for action in (create, bring_in):
+        action.add_argument("--consent-by", metavar="NAME", help="who agreed to the use of this face")
+        action.add_argument("--consent-note", default="", metavar="TEXT", help="what was agreed")
 
 
 def _add_model_commands(parser: argparse.ArgumentParser) -> None:
@@ -232,7 +236,13 @@ def _avatar_export(arguments: argparse.Namespace) -> int:
 def _avatar_import(arguments: argparse.Namespace) -> int:
     from musetalk_service.avatar_tool import bring_in
 
-    return bring_in(load_settings(), arguments.source, arguments.avatar_id)
+    return bring_in(
+        load_settings(),
+        arguments.source,
+        arguments.avatar_id,
+        consent_by=arguments.consent_by,
+        consent_note=arguments.consent_note,
+    )
 
 
 def _models_list(arguments: argparse.Namespace) -> int:

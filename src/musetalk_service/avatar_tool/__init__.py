@@ -2,21 +2,24 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from musetalk_service.avatar_tool.archive import ArchiveError, export_avatar, import_avatar
+from musetalk_service.avatar_tool.archive import ArchiveError, export_avatar, import_avatar, is_exported
 from musetalk_service.avatar_tool.create import CreationError, create_avatar
+from musetalk_service.avatar_tool.official import unpack_official
 from musetalk_service.config import Settings
 from musetalk_service.engines.avatar import DEFAULT_AVATAR
-from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.engines.avatar_library import OFFICIAL_NAMES, AvatarLibrary, official_files
 from musetalk_service.errors import ServiceError
 from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest
 from musetalk_service.models.preparation import PreparationLimits
 
 _BAR = 30
+_NOT_YET = "{:<24} of the published MuseTalk scripts, not used yet: serve prepares it, or avatar import"
 
 
 def create(settings: Settings, file: Path, avatar_id: str, *, consent_by: str | None, consent_note: str) -> int:
@@ -24,28 +27,36 @@ def create(settings: Settings, file: Path, avatar_id: str, *, consent_by: str | 
 
     def work() -> str:
         consent = _ask_consent(consent_by, consent_note, required=settings.require_consent)
-        manifest = create_avatar(
-            AvatarLibrary(settings.avatars_dir),
-            file,
-            _check_id(avatar_id),
-            consent=consent,
-            limits=PreparationLimits(
-                max_pixels=round(settings.upload_max_megapixels * 1e6),
-                max_seconds=settings.upload_max_seconds,
-                clip_seconds=settings.avatar_clip_seconds,
-                max_memory_mb=settings.preparation_memory_mb,
-                max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
-            ),
-            timeout_s=settings.preparation_timeout_s,
-            landmarker_path=settings.face_landmarker_path,
-            model_path=settings.model_path,
-            cache_dir=settings.cache_dir,
-            report=_show_progress,
-        )
-        _show_progress("done", 100.0)
+        manifest = _create(settings, file, _check_id(avatar_id), consent)
         return f"{manifest.avatar_id}: made of a {manifest.source.kind}; connect as this user to see it"
 
     return _tell(work)
+
+
+def _create(
+    settings: Settings, source: Path, avatar_id: str, consent: Consent | None, official: str | None = None
+) -> Manifest:
+    manifest = create_avatar(
+        AvatarLibrary(settings.avatars_dir),
+        source,
+        avatar_id,
+        consent=consent,
+        limits=PreparationLimits(
+            max_pixels=round(settings.upload_max_megapixels * 1e6),
+            max_seconds=settings.upload_max_seconds,
+            clip_seconds=settings.avatar_clip_seconds,
+            max_memory_mb=settings.preparation_memory_mb,
+            max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
+        ),
+        timeout_s=settings.preparation_timeout_s,
+        landmarker_path=settings.face_landmarker_path,
+        model_path=settings.model_path,
+        cache_dir=settings.cache_dir,
+        report=_show_progress,
+        official=official,
+    )
+    _show_progress("done", 100.0)
+    return manifest
 
 
 def list_all(settings: Settings, *, as_json: bool) -> int:
@@ -53,10 +64,12 @@ def list_all(settings: Settings, *, as_json: bool) -> int:
 
     def work() -> str:
         library = AvatarLibrary(settings.avatars_dir)
-        manifests = [library.manifest(ref) for ref in map(library.find, library.ids()) if ref is not None]
+        refs = {avatar_id: library.find(avatar_id) for avatar_id in sorted({*library.ids(), *library.official_ids()})}
+        manifests = [library.manifest(ref) for ref in refs.values() if ref is not None]
         if as_json:
             return json.dumps([manifest.model_dump(mode="json") for manifest in manifests], indent=2)
-        return "\n".join(map(_line, manifests)) or f"no avatars in {library.root}"
+        lines = [_NOT_YET.format(name) if ref is None else _line(library.manifest(ref)) for name, ref in refs.items()]
+        return "\n".join(lines) or f"no avatars in {library.root}"
 
     return _tell(work)
 
@@ -82,7 +95,8 @@ def delete(settings: Settings, avatar_id: str) -> int:
 
     def work() -> str:
         library = AvatarLibrary(settings.avatars_dir)
-        _find(library, avatar_id)
+        if library.official(avatar_id) is None:
+            _find(library, avatar_id)
         library.remove(avatar_id)
         return f"{avatar_id}: deleted"
 
@@ -99,16 +113,38 @@ def export(settings: Settings, avatar_id: str, target: Path) -> int:
     return _tell(work)
 
 
-def bring_in(settings: Settings, source: Path, avatar_id: str | None) -> int:
-    """Publish an exported avatar; returns the exit status."""
+def bring_in(
+    settings: Settings, source: Path, avatar_id: str | None, *, consent_by: str | None, consent_note: str
+) -> int:
+    """Publish an exported avatar, or one of the published MuseTalk scripts; returns the exit status."""
 
     def work() -> str:
+        library = AvatarLibrary(settings.avatars_dir)
         limit = 8 * (settings.upload_max_mb << 20)
         wanted = None if avatar_id is None else _check_id(avatar_id)
-        manifest = import_avatar(AvatarLibrary(settings.avatars_dir), source, wanted, limit)
-        return f"{manifest.avatar_id}: imported"
+        if not source.is_dir() and is_exported(source):
+            manifest = import_avatar(library, source, wanted, limit)
+            return f"{manifest.avatar_id}: imported"
+        consent = _ask_consent(consent_by, consent_note, required=settings.require_consent)
+        if source.is_dir():
+            return _import_official(settings, source, wanted or source.resolve().name, consent)
+        unpacked = library.stage()
+        try:
+            name = unpack_official(source, unpacked, limit)
+            return _import_official(settings, unpacked, wanted or name, consent)
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)
 
     return _tell(work)
+
+
+def _import_official(settings: Settings, folder: Path, avatar_id: str, consent: Consent | None) -> str:
+    files = official_files(folder)
+    if files is None:
+        raise ArchiveError("there is no whole avatar: " + ", ".join(OFFICIAL_NAMES) + " are needed, and no links")
+    manifest = _create(settings, folder, _check_id(avatar_id), consent, files)
+    missing = f" only: {manifest.official.no_face}" if manifest.official and manifest.official.no_face else ""
+    return f"{manifest.avatar_id}: imported, ready for {' and '.join(manifest.engines)}{missing}"
 
 
 def _tell(work: Callable[[], str]) -> int:
@@ -123,7 +159,9 @@ def _tell(work: Callable[[], str]) -> int:
 
 def _check_id(avatar_id: str) -> str:
     if not re.fullmatch(AVATAR_ID_PATTERN, avatar_id) or avatar_id == DEFAULT_AVATAR:
-        raise ValueError(f"{avatar_id!r} is no user id: 1 to 64 letters, digits, hyphens or underscores, not 'default'")
+        raise ValueError(
+            f"{avatar_id!r} is no user id: 1 to 64 letters, digits, hyphens or underscores, not 'default' (--id)"
+        )
     return avatar_id
 
 
@@ -150,7 +188,8 @@ def _line(manifest: Manifest) -> str:
     seconds = f", {source.seconds:.1f} s" if source.kind == "video" else ""
     agreed = manifest.consent.by if manifest.consent is not None else "not said"
     made = f"{source.kind} {source.width}x{source.height}{seconds}"
-    return f"{manifest.avatar_id:<24} {made:<24} {manifest.created:%Y-%m-%d %H:%M}  consent: {agreed}"
+    ready = "+".join(manifest.engines)
+    return f"{manifest.avatar_id:<24} {made:<24} {manifest.created:%Y-%m-%d %H:%M}  {ready:<17} consent: {agreed}"
 
 
 def _show_progress(stage: str, percent: float) -> None:

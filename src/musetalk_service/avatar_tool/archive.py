@@ -42,6 +42,23 @@ def export_avatar(library: AvatarLibrary, avatar_id: str, target: Path) -> Manif
     return manifest
 
 
+def is_zip(source: Path) -> bool:
+    """By its beginning: a tar file with a zip file in it ends like one. Raises ``OSError``."""
+    with source.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def is_exported(source: Path) -> bool:
+    """Whether a file may be what :func:`export_avatar` has written. Raises ``OSError``."""
+    if not is_zip(source):
+        return False
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False
+
+
 def import_avatar(library: AvatarLibrary, source: Path, avatar_id: str | None, max_bytes: int) -> Manifest:
     """Publish an archive's avatar under its own id or another one.
 

@@ -44,9 +44,10 @@ def create_avatar(
     model_path: Path,
     cache_dir: Path,
     report: Callable[[str, float], None],
+    official: str | None = None,
     command: Sequence[str] = PREPARE_COMMAND,
 ) -> Manifest:
-    """Make an avatar of a photo or video and publish it.
+    """Make an avatar of a photo or video and publish it; or of a folder of the published scripts, if ``official``.
 
     Raises :class:`CreationError`, :class:`ModelNotFoundError` for files that do not load, ``OSError``.
     """
@@ -54,6 +55,7 @@ def create_avatar(
     try:
         order = Order(
             source=source.resolve(strict=True),
+            official=official,
             staged=staged,
             avatar_id=avatar_id,
             version=new_version(),

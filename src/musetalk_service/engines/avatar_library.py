@@ -5,15 +5,20 @@
     <root>/<id>/<version>/engines/       what engines have computed of them, by engine and weights
     <root>/.staging/                     what is being prepared
 
+Folders that the published MuseTalk scripts have left there, <root>/<id>/full_imgs and so on, are avatars, too: a
+version is made of them, which lies beside their files.
+
 A version is never changed once it is published; preparing again publishes another one. A session that
 runs goes on with the version it began with, by its reference ``<id>@<version>``.
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -43,6 +48,10 @@ _STAGING = ".staging"
 _LEFTOVER_S = 24 * 3600.0
 """So old is nothing that a server of the same folder still works at."""
 _MANIFEST_MAX_BYTES = 1 << 20
+_OFFICIAL_FOLDERS = ("full_imgs", "mask")
+_OFFICIAL_FILES = ("coords.pkl", "mask_coords.pkl", "latents.pt")
+OFFICIAL_NAMES = (*_OFFICIAL_FOLDERS, *_OFFICIAL_FILES)
+"""What a folder of the published MuseTalk scripts has at least."""
 
 
 class AvatarLibrary:
@@ -69,6 +78,18 @@ class AvatarLibrary:
         if folder.is_symlink() or not re.fullmatch(VERSION_PATTERN, version):
             return None
         return f"{avatar_id}@{version}" if (folder / version / _MANIFEST).is_file() else None
+
+    def official_ids(self) -> list[str]:
+        """Those whose folder holds an avatar of the published MuseTalk scripts, sorted."""
+        with contextlib.suppress(OSError):
+            return sorted(entry.name for entry in os.scandir(self.root) if self.official(entry.name) is not None)
+        return []
+
+    def official(self, avatar_id: str) -> str | None:
+        """What tells the files that the published scripts have left in an avatar's folder from others; None: none."""
+        if avatar_id == DEFAULT_AVATAR or not re.fullmatch(AVATAR_ID_PATTERN, avatar_id):
+            return None
+        return official_files(self.root / avatar_id)
 
     def folder(self, ref: str) -> Path:
         """Where a version lies. Raises :class:`ModelNotFoundError` for what is no reference or not there."""
@@ -152,6 +173,25 @@ class AvatarLibrary:
         for path in (self.root / avatar_id).iterdir():
             if re.fullmatch(VERSION_PATTERN, path.name) and path.is_dir() and not path.is_symlink():
                 yield path
+
+
+def official_files(folder: Path) -> str | None:
+    """What tells the files of the published MuseTalk scripts in a folder from later ones; None where there are none.
+
+    Links are not followed.
+    """
+    facts: list[object] = []
+    try:
+        if not all(stat.S_ISDIR(path.lstat().st_mode) for path in (folder, *(folder / n for n in _OFFICIAL_FOLDERS))):
+            return None
+        for name in _OFFICIAL_FILES:
+            status = (folder / name).lstat()
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            facts.append((name, status.st_size, status.st_mtime_ns))
+    except (OSError, ValueError):
+        return None
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def new_version() -> str:

@@ -32,6 +32,10 @@ class Order(_Model):
     """One job for the preparation process, as JSON on its standard input."""
 
     source: Path
+    official: str | None = None
+    """The source is a folder of the published MuseTalk scripts, whose files this tells from later ones."""
+    needs_face: bool = False
+    """Of such a folder: no avatar without landmarks is wanted, since there is one."""
     staged: Path
     """An empty folder that the avatar's files go into."""
     avatar_id: Annotated[str, Field(pattern=REF_ID_PATTERN)]

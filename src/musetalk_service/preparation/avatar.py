@@ -1,14 +1,10 @@
 """An upload becomes the files of an avatar."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from musetalk_service.models.avatar_manifest import FRAMES_FILE, TRANSFORMS_FILE, Source
 from musetalk_service.models.media import FPS
@@ -18,9 +14,8 @@ from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
+from musetalk_service.preparation.portrait_files import file_digest, write_portrait
 from musetalk_service.preparation.video_file import VideoFrames, VideoLimits
-
-_LARGE = "portrait_1024.png"
 
 Report = Callable[[str, float], None]
 """Told the stage and the per cent of the whole job as it goes on."""
@@ -64,32 +59,3 @@ def prepare_avatar(
     extra = write_portrait(staged, portrait.picture, portrait.landmarks, portrait.large)
     height, width = photo.shape[:2]
     return Source(kind="photo", width=width, height=height, sha256=file_digest(source)), extra
-
-
-def write_portrait(
-    staged: Path, picture: NDArray[np.uint8], landmarks: NDArray[np.float32], large: NDArray[np.uint8] | None = None
-) -> dict[str, Any]:
-    """The two files that every avatar has, and the larger picture if there is one; returns its manifest field."""
-    _write_png(staged / "portrait.png", picture)
-    points = [[round(float(value), 3) for value in row] for row in landmarks]
-    (staged / "landmarks.json").write_text(json.dumps({"points": points}))
-    if large is None:
-        return {}
-    _write_png(staged / _LARGE, large)
-    return {"large": _LARGE}
-
-
-def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    encoded, data = cv2.imencode(".png", picture)
-    if not encoded:
-        raise OSError(f"{path.name} cannot be encoded")
-    path.write_bytes(data.tobytes())
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

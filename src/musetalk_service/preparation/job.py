@@ -7,14 +7,18 @@ crash: nobody but this one upload depends on it.
 import os
 import resource
 import sys
+from contextlib import ExitStack
+from typing import Any
 
 import cv2
 
+from musetalk_service.models.avatar_manifest import Source
 from musetalk_service.models.preparation import Finished, Order, PreparationLimits, Progress, Refusal, Refused
-from musetalk_service.preparation.avatar import prepare_avatar
-from musetalk_service.preparation.errors import PreparationError
+from musetalk_service.preparation.avatar import Report, prepare_avatar
+from musetalk_service.preparation.errors import LandmarkerError, PreparationError
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.model_file import find_model
+from musetalk_service.preparation.official_video import take_official
 
 _NICENESS = 10
 _MAX_FILE_BYTES = 4 << 30
@@ -35,15 +39,11 @@ def run(text: str) -> int:
 
     try:
         say(Progress(stage="models", percent=2))
-        model = find_model(order.landmarker_path, order.model_path, order.cache_dir)
-        with FaceLandmarker(model) as landmarker:
+        with ExitStack() as stack:
+            landmarker = _find_landmarker(order, stack)
             say(Progress(stage="upload", percent=10))
-            source, extra = prepare_avatar(
-                order.source,
-                order.staged,
-                order.limits,
-                landmarker,
-                lambda stage, percent: say(Progress(stage=stage, percent=percent)),
+            source, extra = _prepare(
+                order, landmarker, lambda stage, percent: say(Progress(stage=stage, percent=percent))
             )
         say(Finished(source=source, extra=extra))
     except PreparationError as error:
@@ -52,6 +52,26 @@ def run(text: str) -> int:
         reason = "reading it takes more memory than is allowed"
         say(Refused(reason=Refusal(code="too_large", message=reason, advice="Make it smaller or shorter.")))
     return 0
+
+
+def _find_landmarker(order: Order, stack: ExitStack) -> FaceLandmarker | LandmarkerError:
+    try:
+        model = find_model(order.landmarker_path, order.model_path, order.cache_dir)
+        return stack.enter_context(FaceLandmarker(model))
+    except LandmarkerError as error:
+        return error
+
+
+def _prepare(
+    order: Order, landmarker: FaceLandmarker | LandmarkerError, report: Report
+) -> tuple[Source, dict[str, Any]]:
+    """Official avatars can do without a landmarker."""
+    if isinstance(landmarker, LandmarkerError) and (order.official is None or order.needs_face):
+        raise landmarker
+    if order.official is not None:
+        return take_official(order.source, order.staged, order.official, order.limits, landmarker, report)
+    assert not isinstance(landmarker, LandmarkerError)
+    return prepare_avatar(order.source, order.staged, order.limits, landmarker, report)
 
 
 def _confine(limits: PreparationLimits) -> None:

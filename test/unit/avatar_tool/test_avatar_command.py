@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import pickle
+import shutil
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import pytest
 from musetalk_service import avatar_tool
 from musetalk_service.avatar_tool.create import CreationError, create_avatar
 from musetalk_service.cli import main
-from musetalk_service.engines.avatar_library import AvatarLibrary
+from musetalk_service.engines.avatar_library import OFFICIAL_NAMES, AvatarLibrary
+from musetalk_service.models.avatar_manifest import Manifest
 from musetalk_service.models.preparation import PreparationLimits
 from support.avatars import publish
+from support.official_avatars import write_official
 from support.preparation_child import COMMAND
 
 LIMITS = PreparationLimits(max_pixels=1_000_000, max_seconds=10, max_memory_mb=1024, max_cpu_s=20)
@@ -136,13 +141,16 @@ def _archive(path: Path, files: dict[str, bytes]) -> None:
     ("files", "why"),
     [
         ({"manifest.json": b"{}"}, "manifest is wrong"),
-        ({"portrait.png": b""}, "no manifest"),
-        ({"../evil": b""}, "no file of an avatar"),
-        ({"/etc/evil": b""}, "no file of an avatar"),
-        ({"a/b": b""}, "no file of an avatar"),
-        ({".hidden": b""}, "no file of an avatar"),
-        ({"bomb": bytes(20 << 20)}, "more than an avatar may have"),
-        ({f"f{n}": b"" for n in range(101)}, "fewer than"),
+        ({"portrait.png": b""}, "holds no avatar"),
+        ({"manifest.json": b"", "../evil": b""}, "no file of an avatar"),
+        ({"manifest.json": b"", "/etc/evil": b""}, "no file of an avatar"),
+        ({"manifest.json": b"", "a/b": b""}, "no file of an avatar"),
+        ({"manifest.json": b"", ".hidden": b""}, "no file of an avatar"),
+        ({"manifest.json": b"", "bomb": bytes(20 << 20)}, "more than an avatar may have"),
+        ({"manifest.json": b""} | {f"f{n}": b"" for n in range(101)}, "fewer than"),
+        ({"../evil": b"", "../../latents.pt.x": b""}, "holds no avatar"),
+        ({"latents.pt": bytes(20 << 20)}, "more than an avatar may have"),
+        ({"../../evil/latents.pt": b"", "a/../coords.pkl": b""}, "no whole avatar"),
     ],
 )
 def test_archives_of_strangers(
@@ -167,3 +175,100 @@ def test_truncated_archives_are_refused(root: Path, tmp_path: Path) -> None:
         (tmp_path / "b.zip").write_bytes(whole[:size])
         assert main(["avatar", "import", str(tmp_path / "b.zip"), "--id", "bob"]) == 1
     assert AvatarLibrary(root).ids() == ["alice"]
+
+
+# --- avatars of the published scripts ---
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder of the published scripts."""
+    return write_official(tmp_path / "results" / "anna", faceless=(1,))
+
+
+def _imported(root: Path, avatar_id: str) -> Manifest:
+    library = AvatarLibrary(root)
+    ref = library.find(avatar_id)
+    assert ref is not None
+    avatar = library.load(ref)
+    assert avatar.base_video is not None and avatar.base_video.painted is not None
+    return library.manifest(ref)
+
+
+def test_official_folders_are_imported(
+    root: Path, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACE_LANDMARKER_PATH", str(root / "none.task"))
+    assert main(["avatar", "import", str(made), "--consent-by", "Anna A."]) == 0
+    assert "ready for musetalk only: FACE_LANDMARKER_PATH: there is no file" in capsys.readouterr().out
+    manifest = _imported(root, "anna")
+    assert manifest.consent is not None and manifest.consent.by == "Anna A."
+    assert manifest.engines == ("musetalk",)
+    assert os.listdir(root / ".staging") == []
+    assert sorted(os.listdir(made)) == sorted((*OFFICIAL_NAMES, "avator_info.json"))
+    assert main(["avatar", "export", "anna", str(made / "anna.zip")]) == 0
+    assert main(["avatar", "import", str(made / "anna.zip"), "--id", "bea"]) == 0
+    assert _imported(root, "bea").official == manifest.official
+    assert main(["avatar", "list"]) == 0
+    assert "musetalk " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["zip", "gztar", "tar"])
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_official_archives_are_imported(root: Path, made: Path, tmp_path: Path, form: str, whole_folder: bool) -> None:
+    base = {"root_dir": made.parent, "base_dir": "anna"} if whole_folder else {"root_dir": made}
+    archive = shutil.make_archive(str(tmp_path / "packed"), form, **base)
+    assert main(["avatar", "import", archive]) == 0
+    assert _imported(root, "anna" if whole_folder else "packed").source.width == 96
+    assert os.listdir(root / ".staging") == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "why"),
+    [
+        (lambda made: (made / "latents.pt").unlink(), "no whole avatar"),
+        (lambda made: (made / "mask" / "00000000.png").write_bytes(b""), "00000000.png is no picture"),
+        (lambda made: (made / "coords.pkl").write_bytes(b"cos\nmkdir\n(S'executed'\ntR."), "os.mkdir is not allowed"),
+        (lambda made: (made / "latents.pt").write_bytes(pickle.dumps(os.system)), "cannot be read"),
+        (lambda made: (made / "coords.pkl").rename(made / "x") and (made / "coords.pkl").symlink_to("x"), "no links"),
+    ],
+)
+def test_official_folders_that_are_none(
+    root: Path, made: Path, break_it: Callable[[Path], object], why: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FACE_LANDMARKER_PATH", str(root / "none.task"))
+    break_it(made)
+    assert main(["avatar", "import", str(made)]) == 1
+    assert why in capsys.readouterr().err
+    assert AvatarLibrary(root).ids() == [] and not (root.parent / "executed").exists()
+    assert not (root / ".staging").exists() or os.listdir(root / ".staging") == []
+
+
+def test_links_in_archives_are_left_out(root: Path, made: Path, tmp_path: Path) -> None:
+    (made / "coords.pkl").rename(tmp_path / "coords.pkl")
+    (made / "coords.pkl").symlink_to(tmp_path / "coords.pkl")
+    archive = shutil.make_archive(str(tmp_path / "packed"), "tar", root_dir=made.parent, base_dir="anna")
+    assert main(["avatar", "import", archive]) == 1
+    assert AvatarLibrary(root).ids() == []
+
+
+def test_names_that_are_no_user_ids_have_to_be_said_otherwise(
+    root: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = made.rename(made.parent / "Änne 2.0")
+    assert main(["avatar", "import", str(odd)]) == 1
+    assert "--id" in capsys.readouterr().err
+
+
+def test_official_folders_that_lie_there_are_listed_and_deleted(
+    root: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root.mkdir()
+    made.rename(root / "anna")
+    assert main(["avatar", "list"]) == 0
+    assert "anna" in (said := capsys.readouterr().out) and "not used yet" in said
+    assert main(["avatar", "import", str(root / "anna")]) == 0
+    assert _imported(root, "anna").official is not None
+    assert main(["avatar", "delete", "anna"]) == 0
+    assert not (root / "anna").exists()
