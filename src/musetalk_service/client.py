@@ -39,6 +39,7 @@ from musetalk_service.client_connection import Target, envelope, open_session
 from musetalk_service.client_messages import (
     ActionTriggered,
     CloseAck,
+    EngineSwitched,
     Event,
     Interrupted,
     OtherMessage,
@@ -53,6 +54,7 @@ from musetalk_service.client_messages import (
 __all__ = [
     "ActionTriggered",
     "CloseAck",
+    "EngineSwitched",
     "Event",
     "Interrupted",
     "MuseTalkClient",
@@ -127,6 +129,7 @@ class MuseTalkClient:
         frames: FrameForm = "binary",
         events: bool = False,
         blendshapes: bool = False,
+        engine: str | None = None,
         resume: bool = False,
         stall_timeout: float = 5.0,
         ssl: tls.SSLContext | None = None,
@@ -145,6 +148,7 @@ class MuseTalkClient:
             frames: how frames travel; binary ones need a quarter less. What the iteration yields is the same.
             events: whether `Event` messages are wanted.
             blendshapes: whether an `Event` named blendshapes is wanted with each frame in which the mouth moves.
+            engine: what is to move the mouth, one of the `engines` of `GET /health`; the server's choice when absent.
             resume: whether to reconnect by itself when the connection breaks, within the time that the server
                 waits for it; audio that had not arrived is sent again, and a `SessionStarted` whose `resumed` is
                 true says when it happened.
@@ -164,6 +168,8 @@ class MuseTalkClient:
         data = target.init_data() | {"video_config": video, "frames": frames, "events": events}
         if blendshapes:
             data["blendshapes"] = True
+        if engine is not None:
+            data["engine"] = engine
         connection, started = await open_session(target, data | dict(options or {}), session_id)
         client = cls(target, connection, started, resume=resume, stall_timeout=stall_timeout)
         try:
@@ -224,6 +230,10 @@ class MuseTalkClient:
     async def action(self, index: int) -> None:
         """Plays action 1 or 2; the answer is `ActionTriggered`, or INVALID_MESSAGE while one plays."""
         await self._send("ACTION", {"action_index": index})
+
+    async def switch_engine(self, engine: str) -> None:
+        """Another engine from the next frame on; the answer is `EngineSwitched`, or INVALID_MESSAGE."""
+        await self._send("SWITCH_ENGINE", {"engine": engine})
 
     async def __aiter__(self) -> AsyncIterator[ServerMessage]:
         """Yields what the server sends, in order, until the session has ended.

@@ -87,6 +87,15 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
+class EngineSwitched:
+    """ENGINE_SWITCHED."""
+
+    engine: str
+    delay_ms: int
+    """From audio received to the frame that speaks it, from now on."""
+
+
+@dataclass(frozen=True)
 class Event:
     """EVENT, for those who asked for events; it belongs to the frame beside it."""
 
@@ -141,6 +150,7 @@ ServerMessage = (
     | StateChanged
     | ActionTriggered
     | Interrupted
+    | EngineSwitched
     | Event
     | CloseAck
     | OtherMessage
@@ -218,6 +228,8 @@ def _text_message(kind: str, session_id: str, data: Mapping[str, Any], received_
             return ActionTriggered(data["action_index"])
         case "INTERRUPTED":
             return Interrupted(data["audio_played_ms"], data["audio_dropped_ms"])
+        case "ENGINE_SWITCHED":
+            return EngineSwitched(data["engine"], data["delay_ms"])
         case "EVENT":
             return Event(
                 data["event"],

@@ -26,6 +26,9 @@ MESSAGES: dict[Trigger, wire.ClientMessage] = {
     ),
     Trigger.END_OF_SPEECH: wire.EndOfSpeech(type="END_OF_SPEECH", session_id=ID),
     Trigger.INTERRUPT: wire.Interrupt(type="INTERRUPT", session_id=ID),
+    Trigger.SWITCH_ENGINE: wire.SwitchEngine(
+        type="SWITCH_ENGINE", session_id=ID, data=wire.SwitchEngineData(engine="builtin")
+    ),
     Trigger.CLOSE: wire.Close(type="CLOSE", session_id=ID),
 }
 BY_ITSELF = [trigger for trigger in Trigger if trigger not in MESSAGES]

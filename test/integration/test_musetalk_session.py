@@ -51,6 +51,31 @@ def engines(engine: _Watched) -> dict[str, Engine]:
 
 
 @pytest.mark.slow
+async def test_a_session_switches_to_musetalk_and_back(cache_dir: Path, engine: _Watched) -> None:
+    async with started_service(cache_dir, engines=lambda: engines(engine), engine="musetalk") as service:
+        client = await service.session(engine="builtin", events=True)
+        assert client.answers("INIT_SUCCESS")[0].data.delay_ms == 20 + 40 + 127
+        engine.painted.clear()
+        client.speak(np.tile(SPEECH, 3))
+        await service.run(1.0)
+        assert engine.painted == []
+        client.send("SWITCH_ENGINE", {"engine": "musetalk"})
+        await service.run(1.0)
+        begun = [p for p in engine.painted if p is not None]
+        assert len(begun) >= 20 and begun == list(range(begun[0], begun[-1] + 1, 640))
+        client.send("SWITCH_ENGINE", {"engine": "builtin"})
+        await service.run(1.5)
+        assert len([p for p in engine.painted if p is not None]) <= len(begun) + 2
+        assert [answer.data.delay_ms for answer in client.answers("ENGINE_SWITCHED")] == [20 + 40 + 132, 20 + 40 + 127]
+        changes = [e.data.engine for e in client.answers("EVENT") if e.data.event == "engine_changed"]
+        assert changes == ["musetalk", "builtin"]
+        assert set(gaps([frame.data.frame_timestamp for frame in client.frames])) == {40}
+        spoken = [f.data.audio_timestamp for f in client.frames if f.data.audio_timestamp is not None]
+        assert spoken == sorted(set(spoken)) and len(spoken) >= 70
+        assert not client.errors
+
+
+@pytest.mark.slow
 async def test_speech_action_base_video_and_interrupt(cache_dir: Path, engine: _Watched) -> None:
     async with started_service(cache_dir, engines=lambda: engines(engine), engine="musetalk") as service:
         client = await service.session()

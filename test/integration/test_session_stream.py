@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.engines import LOOK_AHEAD, tone
+from support.engines import LOOK_AHEAD, SHUT, tone
 from support.in_process import audio_chunk, gaps, started_service
 from support.video import decode, greys
 
@@ -147,6 +147,39 @@ async def test_interrupt_leaves_no_stale_audio(cache_dir: Path) -> None:
         assert spoken == [5000 + 40 * n for n in range(25)]
         shown = dict(zip([f.data.audio_timestamp for f in client.frames], greys(client.units), strict=True))
         assert {shown[stamp] for stamp in spoken} == {200}
+
+
+async def test_the_engine_can_be_chosen_and_switched_while_it_speaks(cache_dir: Path) -> None:
+    async with started_service(cache_dir) as service:
+        client = await service.session(engine="static", events=True)
+        assert client.answers("INIT_SUCCESS")[0].data.engine == "static"
+        client.speak(tone(40, 4.0))
+        await service.run(1.0)
+        client.send("SWITCH_ENGINE", {"engine": "builtin"})
+        await service.run(1.0)
+        assert client.answers("ENGINE_SWITCHED")[0].data.engine == "builtin"
+        assert [e.data.engine for e in client.answers("EVENT") if e.data.event == "engine_changed"] == ["builtin"]
+        client.send("SWITCH_ENGINE", {"engine": "dream"})
+        await service.run(1.0)
+        assert client.errors == ["INVALID_MESSAGE"]
+        assert client.answers("ERROR")[0].data.details["allowed"] == ["builtin", "static"]
+        shown = dict(zip([f.data.audio_timestamp for f in client.frames], greys(client.units), strict=True))
+        assert {shown[stamp] for stamp in range(200, 800, 40)} == {SHUT}  # the static engine's
+        assert {shown[stamp] for stamp in range(1200, 2400, 40)} == {40}
+        assert set(gaps([frame.data.frame_timestamp for frame in client.frames])) == {40}
+
+
+async def test_an_engine_is_switched_while_nobody_speaks(cache_dir: Path) -> None:
+    async with started_service(cache_dir) as service:
+        client = await service.session()
+        await service.run(0.2)
+        client.send("SWITCH_ENGINE", {"engine": "static"})
+        client.speak(tone(40, 1.0))
+        await service.run(1.5)
+        assert client.answers("ENGINE_SWITCHED")[0].data.engine == "static"
+        spoken = [f.data.audio_timestamp for f in client.frames if f.data.audio_timestamp is not None]
+        assert spoken == [40 * n for n in range(25)]
+        assert set(greys(client.units)[-25:]) <= {SHUT, *greys(client.units)[:3]}
 
 
 async def test_close_in_a_burst_is_answered_at_once(cache_dir: Path) -> None:

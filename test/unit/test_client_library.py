@@ -19,6 +19,7 @@ from websockets.http11 import Request, Response
 from musetalk_service.client import (
     ActionTriggered,
     CloseAck,
+    EngineSwitched,
     Event,
     Interrupted,
     MuseTalkClient,
@@ -152,6 +153,15 @@ async def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(tmp_path: 
             await MuseTalkClient.connect(secure, "alice").__aenter__()
         with pytest.raises(ValueError):
             await MuseTalkClient.connect(url, "alice", ssl=trusting).__aenter__()
+
+
+async def test_the_engine_is_chosen_and_switched(server: ScriptedServer) -> None:
+    server.replies["SWITCH_ENGINE"] = [("ENGINE_SWITCHED", {"engine": "builtin", "delay_ms": 187})]
+    async with MuseTalkClient.connect(server.url, "alice", engine="musetalk") as client:
+        await client.switch_engine("builtin")
+        assert await anext(aiter(client)) == EngineSwitched("builtin", 187)
+    assert server.data_of("INIT")[0]["engine"] == "musetalk"
+    assert server.data_of("SWITCH_ENGINE") == [{"engine": "builtin"}]
 
 
 async def test_client_adopts_the_session_id_that_the_server_gives() -> None:

@@ -40,6 +40,14 @@ class Render(msgspec.Struct, frozen=True, tag=True):
     """New s16le audio, at most up to the look-ahead after the position."""
 
 
+class Switch(msgspec.Struct, frozen=True, tag=True):
+    """Another engine for a session that speaks here, from its next frame on."""
+
+    session: str
+    epoch: int
+    engine: str
+
+
 class Shut(msgspec.Struct, frozen=True, tag=True):
     """The session's speech is over here; its stream and encoder can go."""
 
@@ -57,7 +65,7 @@ class PrepareClip(msgspec.Struct, frozen=True, tag=True):
     """Somebody waits for it: between the frames of those who speak, not only when nobody does."""
 
 
-UpMessage = Open | Render | Shut | PrepareClip
+UpMessage = Open | Render | Switch | Shut | PrepareClip
 
 
 class EngineStatus(msgspec.Struct, frozen=True):

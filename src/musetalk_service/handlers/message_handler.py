@@ -12,6 +12,7 @@ from musetalk_service.models.session import (
     BargedIn,
     BaseChanged,
     Ended,
+    EngineChosen,
     Opened,
     Session,
     Speech,
@@ -63,6 +64,8 @@ class MessageHandler:
                 live.timeline.end_of_speech()
             case BargedIn():
                 self._interrupt(live, session_id)
+            case EngineChosen():
+                self._sessions.switch_engine(live, event.name)
             case Ended():
                 live.protocol = session
                 live.finish(event.reason)

@@ -52,6 +52,9 @@ class InitData(_Model):
     blendshapes: Annotated[
         bool, Field(description="Whether an EVENT says how the speaking mouth of each frame moves, by ARKit's names.")
     ] = False
+    engine: Annotated[
+        str | None, Field(max_length=32, description="One of GET /health's engines; that of the server when absent.")
+    ] = None
     resume_token: Annotated[
         str | None, Field(description="From the INIT_SUCCESS of a session whose connection was lost: take it up again.")
     ] = None
@@ -132,6 +135,10 @@ class ActionData(_Model):
         return 1 if self.action_type == "action_1" else 2
 
 
+class SwitchEngineData(_Model):
+    engine: Annotated[str, Field(max_length=32, description="One of GET /health's engines.")]
+
+
 class _Envelope(_Model):
     session_id: str | None = None
 
@@ -170,12 +177,17 @@ class Interrupt(_Envelope):
     data: Empty = Empty()
 
 
+class SwitchEngine(_Envelope):
+    type: Literal["SWITCH_ENGINE"]
+    data: SwitchEngineData
+
+
 class Close(_Envelope):
     type: Literal["CLOSE"]
     data: Empty = Empty()
 
 
-ClientMessage = Init | Generate | StateChange | Action | EndOfSpeech | Interrupt | Close
+ClientMessage = Init | Generate | StateChange | Action | EndOfSpeech | Interrupt | SwitchEngine | Close
 CLIENT_MESSAGES: tuple[type[_Envelope], ...] = (
     Init,
     Generate,
@@ -183,6 +195,7 @@ CLIENT_MESSAGES: tuple[type[_Envelope], ...] = (
     Action,
     EndOfSpeech,
     Interrupt,
+    SwitchEngine,
     Close,
 )
 _CLIENT: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
@@ -266,6 +279,11 @@ class InterruptedData(_Model):
     audio_dropped_ms: int
 
 
+class EngineSwitchedData(_Model):
+    engine: str
+    delay_ms: Annotated[int, Field(description="As in INIT_SUCCESS; engines hear differently far ahead.")]
+
+
 class EventData(_Model):
     event: EventName
     audio_timestamp: Annotated[
@@ -332,6 +350,11 @@ class Interrupted(_ServerEnvelope):
     data: InterruptedData
 
 
+class EngineSwitched(_ServerEnvelope):
+    type: Literal["ENGINE_SWITCHED"] = "ENGINE_SWITCHED"
+    data: EngineSwitchedData
+
+
 class Event(_ServerEnvelope):
     type: Literal["EVENT"] = "EVENT"
     data: EventData
@@ -348,7 +371,16 @@ class Error(_ServerEnvelope):
 
 
 ServerMessage = (
-    InitSuccess | VideoFrame | ActionFrame | StateChanged | ActionTriggered | Interrupted | Event | CloseAck | Error
+    InitSuccess
+    | VideoFrame
+    | ActionFrame
+    | StateChanged
+    | ActionTriggered
+    | Interrupted
+    | EngineSwitched
+    | Event
+    | CloseAck
+    | Error
 )
 SERVER_MESSAGES: tuple[type[_ServerEnvelope], ...] = (
     InitSuccess,
@@ -357,6 +389,7 @@ SERVER_MESSAGES: tuple[type[_ServerEnvelope], ...] = (
     StateChanged,
     ActionTriggered,
     Interrupted,
+    EngineSwitched,
     Event,
     CloseAck,
     Error,

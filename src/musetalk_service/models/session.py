@@ -53,6 +53,7 @@ class Trigger(str, Enum):
     EXTEND_ACTION = "ACTION with audio, same type"
     END_OF_SPEECH = "END_OF_SPEECH"
     INTERRUPT = "INTERRUPT"
+    SWITCH_ENGINE = "SWITCH_ENGINE"
     CLOSE = "CLOSE"
     SPEECH_ENDED = "speech ended"
     ACTION_ENDED = "action ended"
@@ -83,6 +84,7 @@ TRANSITIONS: dict[State, dict[Trigger, State | Return]] = {
         Trigger.START_ACTION: State.ACTION,
         Trigger.END_OF_SPEECH: State.IDLE,
         Trigger.INTERRUPT: State.IDLE,
+        Trigger.SWITCH_ENGINE: State.IDLE,
         Trigger.SPEECH_ENDED: State.IDLE,
         **_ENDS,
     },
@@ -93,6 +95,7 @@ TRANSITIONS: dict[State, dict[Trigger, State | Return]] = {
         Trigger.START_ACTION: State.ACTION,
         Trigger.END_OF_SPEECH: State.SPEAKING,
         Trigger.INTERRUPT: Return.TO_BASE,
+        Trigger.SWITCH_ENGINE: State.SPEAKING,
         Trigger.SPEECH_ENDED: Return.TO_BASE,
         **_ENDS,
     },
@@ -103,6 +106,7 @@ TRANSITIONS: dict[State, dict[Trigger, State | Return]] = {
         Trigger.EXTEND_ACTION: State.ACTION,
         Trigger.END_OF_SPEECH: State.ACTION,
         Trigger.INTERRUPT: State.ACTION,
+        Trigger.SWITCH_ENGINE: State.ACTION,
         Trigger.SPEECH_ENDED: State.ACTION,
         Trigger.ACTION_ENDED: Return.TO_BASE,
         **_ENDS,
@@ -157,13 +161,20 @@ class BargedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineChosen:
+    """Another engine from the next frame on; answer ENGINE_SWITCHED."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Answer CLOSE_ACK and close the socket."""
 
     reason: CloseReason
 
 
-Event = Opened | Speech | BaseChanged | ActionStarted | SpeechEndMarked | BargedIn | Ended
+Event = Opened | Speech | BaseChanged | ActionStarted | SpeechEndMarked | BargedIn | EngineChosen | Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +220,8 @@ class Session:
                 return self._move(Trigger.END_OF_SPEECH), SpeechEndMarked()
             case wire.Interrupt():
                 return self._move(Trigger.INTERRUPT, audio_queued=False), BargedIn()
+            case wire.SwitchEngine():
+                return self._move(Trigger.SWITCH_ENGINE), EngineChosen(message.data.engine)
             case wire.Close():
                 return self._move(Trigger.CLOSE), Ended("client_request")
             case _:

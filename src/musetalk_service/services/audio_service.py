@@ -109,7 +109,6 @@ class AudioTimeline:
         self.look_ahead = look_ahead
         self.jitter = jitter
         self._limit = backlog_limit
-        self._enough = max(SAMPLES_PER_FRAME, look_ahead)
         self._pieces: deque[_Piece] = deque()
         self._playhead = 0
         self._accepted = 0
@@ -126,6 +125,15 @@ class AudioTimeline:
         self._last_push = float("-inf")
         self._noise_dbfs = _SILENCE_DBFS
         self.trimmed = 0
+
+    def hear_ahead(self, look_ahead: int) -> None:
+        """Another engine looks so many samples ahead; what plays goes on."""
+        self.look_ahead = look_ahead
+
+    @property
+    def _enough(self) -> int:
+        """Samples that a first frame waits for."""
+        return max(SAMPLES_PER_FRAME, self.look_ahead)
 
     @property
     def accepted(self) -> int:

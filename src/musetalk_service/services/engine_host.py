@@ -153,6 +153,8 @@ class EngineHost:
             match message:
                 case bus.Open():
                     replies += self._open(message)
+                case bus.Switch():
+                    self._switch(message)
                 case bus.Shut():
                     self._shut(message)
                 case bus.PrepareClip():
@@ -214,6 +216,15 @@ class EngineHost:
             log.exception("session refused", extra={"session_id": message.session})
             return [bus.SessionFailed(message.session, message.epoch, str(error))]
         return []
+
+    def _switch(self, message: bus.Switch) -> None:
+        speaker = self._speakers.get(message.session)
+        if speaker is None or speaker.epoch != message.epoch:
+            return
+        try:
+            self._scheduler.switch(speaker.stream, message.engine)
+        except Exception as error:  # the engine that it has goes on
+            log.warning("engine not switched", extra={"session_id": message.session}, exc_info=error)
 
     def _shut(self, message: bus.Shut) -> None:
         speaker = self._speakers.get(message.session)

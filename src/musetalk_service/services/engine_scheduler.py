@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 class ScheduledStream:
     """One session's streams in every engine of its chain. All hear the audio, so a fall is instant."""
 
+    avatar: Avatar
+    size: FrameSize
     chain: list[str]
     streams: dict[str, EngineStream]
     level: int = 0
@@ -70,15 +72,31 @@ class EngineScheduler:
 
         Raises :class:`ModelNotFoundError` for an unknown engine, :class:`EngineError` when none is left.
         """
+        streams = self._open_all(avatar, engine, size, {})
+        return ScheduledStream(avatar, size, list(streams), streams)
+
+    def switch(self, stream: ScheduledStream, engine: str) -> None:
+        """Another engine and its stand-ins from the next frame on; those that listen already go on listening.
+
+        Raises what :meth:`open` does; the stream is as it was then.
+        """
+        stream.streams = self._open_all(stream.avatar, engine, stream.size, stream.streams)
+        stream.chain = list(stream.streams)
+        stream.level, stream.broken = 0, None
+        stream.changes.append((stream.engine, "asked for"))
+
+    def _open_all(
+        self, avatar: Avatar, engine: str, size: FrameSize, opened: Mapping[str, EngineStream]
+    ) -> dict[str, EngineStream]:
         streams: dict[str, EngineStream] = {}
         for name in chain_from(engine):
             try:
-                streams[name] = self._engines[name].open(avatar, size)
+                streams[name] = opened.get(name) or self._engines[name].open(avatar, size)
             except Exception as error:
                 log.warning("engine left out", extra={"engine": name, "avatar": avatar.name}, exc_info=error)
         if not streams:
             raise EngineError(f"no engine can show avatar {avatar.name!r}")
-        return ScheduledStream(list(streams), streams)
+        return streams
 
     def push(self, stream: ScheduledStream, pcm: Pcm, position: int) -> None:
         """Audio for all engines of the chain; one that cannot take it is left for its stand-in."""

@@ -16,7 +16,7 @@ from typing_extensions import assert_never
 from musetalk_service.bus import messages as bus
 from musetalk_service.bus.base import FrontLink
 from musetalk_service.bus.local import SocketFrontLink
-from musetalk_service.errors import BusClosedError
+from musetalk_service.errors import BusClosedError, InvalidMessageError
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.utils.clock import Clock
 
@@ -157,6 +157,17 @@ class HostPool:
     def available(self) -> bool:
         """Whether there is a host to assign."""
         return any(host.alive for host in self._hosts)
+
+    def look_ahead_of(self, engine: str) -> int:
+        """Samples that an engine hears ahead. Raises :class:`InvalidMessageError` for one that no host has loaded."""
+        loaded = {status.name: status for host in self._hosts for status in host.ready.engines}
+        if engine not in loaded:
+            raise InvalidMessageError(
+                f"engine {engine!r} is not served here; allowed: {', '.join(loaded)}",
+                field="data.engine",
+                allowed=list(loaded),
+            )
+        return loaded[engine].look_ahead_samples
 
     def assign(self) -> Host | None:
         """The live host with the fewest sessions, or None; one that does not answer comes last."""

@@ -90,6 +90,7 @@ class LiveSession:
         self.intake = AudioIntake(settings.audio_chunk_max_ms)
         self.timeline: AudioTimeline = make_timeline(look_ahead, settings.audio_jitter_ms, settings.audio_backlog_s)
         self.rendition = context.renditions[0]
+        self._engine = settings.engine
         self.director = self._direct()
         self.stream: SessionStream | None = None
         self.created = time.time()
@@ -138,7 +139,7 @@ class LiveSession:
         self.stream = SessionStream(
             opened.session_id,
             StreamSettings(
-                self.avatar.ref, context.settings.engine, context.settings.late_limit_s, options.blendshapes
+                self.avatar.ref, self._engine, context.settings.late_limit_s, options.blendshapes
             ),
             idle=self.avatar.idle[self.rendition.name],
             rendition=self.rendition,
@@ -148,6 +149,13 @@ class LiveSession:
             hosts=hosts,
             metrics=context.metrics,
         )
+
+    def choose_engine(self, name: str, look_ahead: int) -> None:
+        """Another engine from the next frame on, which hears so many samples ahead."""
+        self._engine = name
+        self.timeline.hear_ahead(look_ahead)
+        if self.stream is not None:
+            self.stream.choose_engine(name, self._context.clock.now())
 
     def start(self) -> None:
         """Frames from the next tick on."""
@@ -169,7 +177,7 @@ class LiveSession:
                     model_loaded=True,
                     available_videos=sorted(self.avatar.clip_frames),
                     default_video=self.protocol.base_clip,
-                    engine=settings.engine if self.stream is None else self.stream.engine,
+                    engine=self._engine if self.stream is None else self.stream.engine,
                     codec=self.avatar.codec(self.rendition),
                     width=self.rendition.size.width,
                     height=self.rendition.size.height,
@@ -218,7 +226,7 @@ class LiveSession:
         assert lost.stream is not None  # only a session that has begun can be taken up again
         self.protocol, self.avatar = lost.protocol, lost.avatar
         self.intake, self.timeline, self.director = lost.intake, lost.timeline, lost.director
-        self.rendition = lost.rendition
+        self.rendition, self._engine = lost.rendition, lost._engine
         self.created, self.wants_events = lost.created, lost.wants_events
         self.stream, lost.stream = lost.stream, None
         since = now if lost.detached_at is None else lost.detached_at

@@ -61,7 +61,7 @@ class SessionService:
         return self._draining
 
     def _look_ahead_samples(self) -> int:
-        """Of the engine that sessions get; as the hosts declare it, or did last."""
+        """Of the engine that sessions get by themselves; as the hosts declare it, or did last."""
         for host in self._hosts.hosts:
             status = host.engine_status(self.settings.engine)
             if status is not None:
@@ -170,16 +170,31 @@ class SessionService:
     def begin(self, live: LiveSession, opened: Session, options: wire.InitData) -> None:
         """INIT was accepted: the session is known by its final id, and its picture can start.
 
-        Raises :class:`InvalidMessageError` for a picture that is not served; nothing has changed then.
+        Raises :class:`InvalidMessageError` for a picture or an engine that is not served; nothing has changed then.
         """
         provisional = live.protocol.session_id
+        look_ahead = None if options.engine is None else self._hosts.look_ahead_of(options.engine)
         live.open(opened, options, self._hosts)
+        if options.engine is not None and look_ahead is not None:
+            live.choose_engine(options.engine, look_ahead)
         self._sessions.pop(provisional, None)
         self._sessions[opened.session_id] = live
         self.metrics.sessions_total.inc()
         log.info(
             "session begun",
             extra={"session_id": opened.session_id, "user_id": opened.user_id, "avatar": live.avatar.name},
+        )
+
+    def switch_engine(self, live: LiveSession, name: str) -> None:
+        """Another engine from the next frame on, and ENGINE_SWITCHED.
+
+        Raises :class:`InvalidMessageError` for one that no host has loaded.
+        """
+        live.choose_engine(name, self._hosts.look_ahead_of(name))
+        live.answer(
+            wire.EngineSwitched(
+                session_id=live.protocol.session_id, data=wire.EngineSwitchedData(engine=name, delay_ms=live.delay_ms)
+            )
         )
 
     def release(self, live: LiveSession) -> None:

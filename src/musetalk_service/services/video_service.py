@@ -126,6 +126,14 @@ class SessionStream:
         """Barge-in: audio that was dropped is never sent to the host."""
         self._pcm_sent = self._timeline.playhead
 
+    def choose_engine(self, name: str, now: float) -> None:
+        """Another engine from the next frame on; where a host is at work, at once and without a new start."""
+        self._settings = replace(self._settings, engine=name)
+        if self._host is None:
+            self.engine = name
+        elif self._host.alive:
+            self._host.send(bus.Switch(self._id, self._epoch, name), now)
+
     def take_notices(self) -> list[wire.EventData]:
         """What has happened since the last call that a client may want to know."""
         notices, self._notices = self._notices, []

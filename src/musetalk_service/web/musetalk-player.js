@@ -239,6 +239,11 @@ export class MuseTalkPlayer extends EventTarget {
     this.#interruptDue = !this.#send("INTERRUPT", {});
   }
 
+  /** @param {string} engine one of the engines of GET /health; the answer is an "event" of the name engine_switched. */
+  switchEngine(engine) {
+    this.#send("SWITCH_ENGINE", { engine });
+  }
+
   /** What the next connection needs. */
   async #target() {
     const { authToken, authBy, binary, events, maxKbps } = this.#options;
@@ -316,7 +321,10 @@ export class MuseTalkPlayer extends EventTarget {
       this.#stateSince = this.stats.lastTimestamp + PIPELINE_MS;
       this.#setState(data.current_state, data.current_video);
     } else if (type === "INTERRUPTED") this.#emit("audio", { phase: "interrupted", ...data });
-    else if (type === "EVENT") {
+    else if (type === "ENGINE_SWITCHED") {
+      this.stats.engine = data.engine;
+      this.#emit("event", { event: "engine_switched", engine: data.engine });
+    } else if (type === "EVENT") {
       const { event, audio_timestamp: audioMs = null, engine = null, reason = null, blendshapes = null } = data;
       if (event === "engine_changed") this.stats.engine = engine ?? this.stats.engine;
       this.#emit("event", { event, audioMs, engine, reason, blendshapes });
