@@ -77,7 +77,13 @@ def _parser() -> argparse.ArgumentParser:
 
     worker = commands.add_parser("worker", help="run one engine host (started by the server)")
     worker.add_argument("--bus-fd", type=int, required=True, help="inherited socket to the server")
+    worker.add_argument("--painter", type=Path, metavar="SOCKET", help="where MuseTalk's networks are")
     worker.set_defaults(run=_worker)
+
+    painter = commands.add_parser("painter", help="run MuseTalk's networks (started by the server)")
+    painter.add_argument("--bus-fd", type=int, required=True, help="inherited socket to the server")
+    painter.add_argument("--listen", type=Path, required=True, metavar="SOCKET", help="for the engine hosts")
+    painter.set_defaults(run=_painter)
     return parser
 
 
@@ -171,8 +177,8 @@ def _bench_lips(arguments: argparse.Namespace) -> int:
 
 
 def _bench_musetalk(arguments: argparse.Namespace) -> int:
-    from musetalk_service.host import musetalk_options
     from musetalk_service.musetalk_bench import main as measure
+    from musetalk_service.painter import musetalk_options
 
     return measure(
         musetalk_options(load_settings()),
@@ -294,4 +300,12 @@ def _worker(arguments: argparse.Namespace) -> None:
     configure_logging(settings.log_level, settings.log_format)
     from musetalk_service.host import run_host
 
-    run_host(settings, arguments.bus_fd)
+    run_host(settings, arguments.bus_fd, arguments.painter)
+
+
+def _painter(arguments: argparse.Namespace) -> None:
+    settings = read_host_settings(sys.stdin.read())
+    configure_logging(settings.log_level, settings.log_format)
+    from musetalk_service.painter import run_painter
+
+    run_painter(settings, arguments.bus_fd, arguments.listen)

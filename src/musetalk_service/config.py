@@ -177,6 +177,15 @@ class Settings(BaseSettings):
     musetalk_max_batch: int = Field(
         16, ge=1, le=16, description="Most frames in one pass of its networks; 1, 2, 4, 8 and 16 are used up to this."
     )
+    musetalk_latents_mb: int = Field(
+        256, ge=1, description="Encoded faces are kept in the device's memory up to this size; a frame's takes 16 KB."
+    )
+    musetalk_timeout_ms: int = Field(
+        300,
+        ge=40,
+        description="Frames that its process has not painted after this time are drawn by the built-in engine; "
+        "best less than HOST_LATE_LIMIT_MS.",
+    )
 
     # Stream
     video_crf: int = Field(23, ge=10, le=40, description="x264 constant rate factor; lower is better and bigger.")

@@ -36,6 +36,7 @@ from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import SessionSettings
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.painter_process import PainterProcess
 from musetalk_service.services.preparation_service import PreparationService, PreparationSettings
 from musetalk_service.services.rate_limits import RateLimiter, RateLimits
 from musetalk_service.services.session_service import SessionService
@@ -65,7 +66,7 @@ class Front:
         self.settings = settings = choose_engine(settings)
         self.clock = clock or MonotonicClock()
         self.metrics = Metrics()
-        self.hosts = hosts or HostPool(settings.host_count, settings.for_hosts(), self.clock, self.metrics)
+        self.hosts = hosts or _host_pool(settings, self.clock, self.metrics)
         renditions = make_renditions(settings.video_crf, settings.video_max_kbps, settings.frame_sizes)
         self.avatars = AvatarService(
             settings.cache_dir,
@@ -248,6 +249,11 @@ def serve(settings: Settings) -> None:
         access_log=False,
     )
     _Server(config, front).run()
+
+
+def _host_pool(settings: Settings, clock: Clock, metrics: Metrics) -> HostPool:
+    painter = PainterProcess(settings.for_hosts(), clock) if settings.engine == "musetalk" else None
+    return HostPool(settings.host_count, settings.for_hosts(), clock, metrics, painter)
 
 
 def _session_settings(settings: Settings) -> SessionSettings:

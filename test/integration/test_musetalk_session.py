@@ -12,6 +12,7 @@ import torch
 
 from musetalk_service.engines.base import Engine, FrameRequest, Picture
 from musetalk_service.engines.musetalk.engine import MuseTalkEngine
+from musetalk_service.engines.musetalk.networks import load_painter
 from musetalk_service.engines.musetalk.options import Listening, MuseTalkOptions
 from musetalk_service.engines.registry import load_engines
 from support.in_process import gaps, started_service
@@ -25,7 +26,7 @@ class _Watched(MuseTalkEngine):
     """Remembers where in the audio painted mouths were."""
 
     def __init__(self, options: MuseTalkOptions) -> None:
-        super().__init__(options)
+        super().__init__(options, load_painter(options))
         self.painted: list[int | None] = []
         self.broken = False
 
@@ -77,6 +78,7 @@ async def test_a_session_switches_to_musetalk_and_back(cache_dir: Path, engine: 
 
 @pytest.mark.slow
 async def test_speech_action_base_video_and_interrupt(cache_dir: Path, engine: _Watched) -> None:
+    engine.painted.clear()
     async with started_service(cache_dir, engines=lambda: engines(engine), engine="musetalk") as service:
         client = await service.session()
         assert client.answers("INIT_SUCCESS")[0].data.delay_ms == 20 + 40 + 132  # jitter, a tick, the look-ahead

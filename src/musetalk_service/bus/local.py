@@ -38,45 +38,82 @@ class SocketFrontLink:
         self._writer.write(_LENGTH.pack(len(payload)) + payload)
 
     async def messages(self) -> AsyncIterator[DownMessage]:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-                yield decode_down(await self._reader.readexactly(length))
+        async for payload in read_payloads(self._reader):
+            yield decode_down(payload)
 
     def close(self) -> None:
         self._writer.close()
+
+
+async def read_payloads(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What a :class:`PayloadSocket` sends, until its end."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            yield await reader.readexactly(length)
 
 
 class SocketHostLink:
     """The host's end: a blocking socket, read in one gulp so that a batch sees all that has come."""
 
     def __init__(self, end: socket.socket) -> None:
+        self._socket = PayloadSocket(end)
+
+    def receive(self, *, wait: bool = True) -> Sequence[UpMessage]:
+        payloads: list[bytes] = []
+        while not payloads:
+            if not wait and not self._socket.readable():
+                break
+            payloads = self._socket.receive()
+        return [decode_up(payload) for payload in payloads]
+
+    def send(self, messages: Sequence[DownMessage]) -> None:
+        self._socket.send([encode(message) for message in messages])
+
+
+class PayloadSocket:
+    """Length-prefixed payloads over a blocking stream socket. Whatever fails on it is :class:`BusClosedError`."""
+
+    def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._buffer = bytearray()
 
-    def receive(self, *, wait: bool = True) -> Sequence[UpMessage]:
-        messages: list[UpMessage] = []
-        while not messages:
-            if not wait and not self._pending():
-                break
-            self._read()
-            while self._pending():
-                self._read()
-            messages = self._parse()
-        return messages
+    def fileno(self) -> int:
+        """For ``select``."""
+        return self._socket.fileno()
 
-    def send(self, messages: Sequence[DownMessage]) -> None:
-        out = bytearray()
-        for message in messages:
-            payload = encode(message)
-            out += _LENGTH.pack(len(payload)) + payload
+    def readable(self, timeout_s: float = 0.0) -> bool:
+        """Whether something has come, or the end."""
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
+
+    def receive(self) -> list[bytes]:
+        """All payloads that have come, oldest first; waits for some bytes, but not for a whole payload."""
+        self._read()
+        while self.readable():
+            self._read()
+        payloads: list[bytes] = []
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            payloads.append(bytes(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+        return payloads
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        """All of them, in order."""
+        out = b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
         try:
             self._socket.sendall(out)
         except OSError as error:
             raise BusClosedError from error
 
-    def _pending(self) -> bool:
-        return bool(select.select([self._socket], [], [], 0)[0])
+    def close(self) -> None:
+        """Twice is fine."""
+        self._socket.close()
 
     def _read(self) -> None:
         try:
@@ -86,16 +123,3 @@ class SocketHostLink:
         if not data:
             raise BusClosedError
         self._buffer += data
-
-    def _parse(self) -> list[UpMessage]:
-        messages: list[UpMessage] = []
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            end = start + _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            messages.append(decode_up(bytes(self._buffer[start + _LENGTH.size : end])))
-            start = end
-        del self._buffer[:start]
-        return messages

@@ -65,6 +65,8 @@ class FrameRequest:
     """What the session's own ear makes of the speech here; an engine with an ear of its own need not follow it."""
     position: int | None
     """Audio position in samples that the mouth follows; None eases it shut."""
+    due: float = 0.0
+    """When the frame is to be shown, on the machine's monotonic clock, in seconds: who shares a device goes by it."""
 
 
 class Engine(Protocol):

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from musetalk_service.engines.musetalk.batching import PatchRunner
 from musetalk_service.engines.musetalk.features import TOKENS
-from musetalk_service.engines.musetalk.model import LATENT_SHAPE, MouthModel, to_pixels
+from musetalk_service.engines.musetalk.model import MouthModel, to_pixels
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE
 
 _PLAIN_BATCH: Final = 20
 """Of the published script."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from musetalk_service.engines.musetalk.engine import choose_device, choose_dtype
+from musetalk_service.engines.musetalk.networks import choose_device, choose_dtype
 from musetalk_service.engines.musetalk.options import MuseTalkOptions
 from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper
 from musetalk_service.musetalk_bench.measure import Result, measure

@@ -3,12 +3,8 @@
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import socket
-import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import assert_never
@@ -17,23 +13,17 @@ from musetalk_service.bus import messages as bus
 from musetalk_service.bus.base import FrontLink
 from musetalk_service.bus.local import SocketFrontLink
 from musetalk_service.errors import BusClosedError, InvalidMessageError
+from musetalk_service.services.child_process import end_process, keep_alive, spawn
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.painter_process import PainterProcess
 from musetalk_service.utils.clock import Clock
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""Waits before a host that ended is started again; the last repeats."""
-_HEALTHY_S = 20.0
-"""A host that has lived this long starts again at once when it ends."""
 _SLOW_S = 0.3
 """A host that owes frames for this long gets no new sessions while there is another."""
 _HUNG_S = 2.0
 """A host that owes frames and has sent none for this long is ended."""
-_END_S = 2.0
-"""Time to end by itself when its link is closed."""
-# Numeric libraries would start a thread per core in every host; each host has one core to itself.
-_HOST_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -127,7 +117,15 @@ class Host:
 class HostPool:
     """``count`` host processes, each started with ``settings_json`` on its standard input."""
 
-    def __init__(self, count: int, settings_json: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        count: int,
+        settings_json: str,
+        clock: Clock,
+        metrics: Metrics,
+        painter: PainterProcess | None = None,
+    ) -> None:
+        self._painter = painter
         self._count = count
         self._settings_json = settings_json
         self._clock = clock
@@ -143,8 +141,13 @@ class HostPool:
         return self._hosts
 
     async def start(self) -> None:
-        """Spawn the hosts; returns at once."""
-        self._tasks = [asyncio.create_task(self._keep_alive(), name=f"host-{i}") for i in range(self._count)]
+        """Spawn the hosts; returns at once, or when the painter that they need is ready or has failed."""
+        if self._painter is not None:
+            await self._painter.start()
+        self._tasks = [
+            asyncio.create_task(keep_alive("host", self._run_one, self._clock), name=f"host-{i}")
+            for i in range(self._count)
+        ]
 
     async def first(self) -> Host:
         """Wait for a connected host."""
@@ -189,6 +192,8 @@ class HostPool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        if self._painter is not None:
+            await self._painter.close()
 
     def add(self, host: Host) -> None:
         """Take a connected host into the pool."""
@@ -205,22 +210,10 @@ class HostPool:
 
     # --- processes ---
 
-    async def _keep_alive(self) -> None:
-        failures = 0
-        while True:
-            started = self._clock.now()
-            try:
-                await self._run_one()
-            except Exception:
-                log.exception("host failed")
-            failures = 1 if self._clock.now() - started > _HEALTHY_S else failures + 1
-            wait = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
-            log.error("host ended", extra={"restart_in_s": wait})
-            await asyncio.sleep(wait)
-
     async def _run_one(self) -> None:
         """One host from spawn to end."""
-        process, end = await self._spawn()
+        painter = [] if self._painter is None else self._painter.host_arguments
+        process, end = await spawn(["worker", *painter], self._settings_json)
         link: SocketFrontLink | None = None
         host: Host | None = None
         try:
@@ -238,42 +231,4 @@ class HostPool:
                 self._processes.pop(host, None)
             if link is not None:
                 link.close()
-            await _end(process)
-
-    async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "musetalk_service",
-                "worker",
-                "--bus-fd",
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                env={**_without_secrets(os.environ), **_HOST_ENVIRONMENT},
-            )
-        assert process.stdin is not None
-        process.stdin.write(self._settings_json.encode())
-        process.stdin.close()
-        return process, ours
-
-
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Hosts check no tokens: the fewer processes know the key, the better."""
-    return {name: value for name, value in environment.items() if not name.upper().startswith("AUTH_")}
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Wait for a host to end by itself, else make it."""
-    for ask in (None, signal.SIGTERM, signal.SIGKILL):
-        if ask is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(ask)
-        try:
-            await asyncio.wait_for(process.wait(), _END_S)
-            return
-        except asyncio.TimeoutError:
-            continue
+            await end_process(process)

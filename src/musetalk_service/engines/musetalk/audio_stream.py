@@ -5,33 +5,24 @@ which pieces, so a stream can be repeated exactly. The window begins where the a
 from then on it ends where the frame's look-ahead ends.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from musetalk_service.engines.base import Pcm
-from musetalk_service.engines.musetalk.features import take_window, whisper_mel
-from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, LOOK_AHEAD_SAMPLES, Listening
-from musetalk_service.engines.musetalk.whisper import POSITION_SAMPLES, SAMPLE_RATE, WhisperEncoder
+from musetalk_service.engines.musetalk.options import (
+    FRAME_SAMPLES,
+    LOOK_AHEAD_SAMPLES,
+    POSITION_SAMPLES,
+    SAMPLE_RATE,
+    Listening,
+)
+from musetalk_service.engines.musetalk.painter import Window
 
 _SILENCE_BEFORE: Final = 1_280
 """Sound in this long before a frame still moves its mouth."""
 _BLOCK: Final = 160
 _FULL_SCALE: Final = 32_768.0
-
-
-class Window(NamedTuple):
-    """What Whisper is given for one hop."""
-
-    wave: NDArray[np.float32]
-    """(window_samples,) with zeros behind the sound."""
-    heard: int
-    """Samples of sound."""
-    centre: int
-    """Position of the hop's first frame."""
 
 
 class AudioStream:
@@ -46,8 +37,6 @@ class AudioStream:
         self._begin = 0
         """Position of the first sample since the last gap."""
         self._end = 0
-        self._hop_start: int | None = None
-        self._hop_rows: Tensor | None = None
 
     @property
     def pushed(self) -> int:
@@ -59,7 +48,6 @@ class AudioStream:
         if position != self._end or self._begin == self._end:
             self._begin = self._end = position
             self._held = 0
-            self._hop_start = None
         for piece in np.split(pcm, range(self._kept, len(pcm), self._kept)):
             if self._held + len(piece) > len(self._buffer):
                 self._buffer[: self._kept] = self._buffer[self._held - self._kept : self._held]
@@ -76,31 +64,16 @@ class AudioStream:
         loudest = np.square(blocks).reshape(-1, _BLOCK).mean(axis=1).max()
         return bool(loudest < 10.0 ** (self._listening.silence_dbfs / 10.0))
 
-    def window(self, position: int) -> Window | None:
-        """What is to be encoded before a frame can be heard; None when its hop has been."""
+    def window(self, position: int) -> Window:
+        """What is heard for a frame: the same for all frames of its hop."""
         start = self._hop_of(position)
-        if start == self._hop_start:
-            return None
         length = self._listening.window_samples
         end = start + self._listening.look_ahead_samples
         # A whole number of positions before the frame, so that one position begins where the frame does.
         before = min(-(-(start - self._begin) // POSITION_SAMPLES), (length - (end - start)) // POSITION_SAMPLES)
         left = start - before * POSITION_SAMPLES
-        sound = self._between(left, end)
-        offset = max(self._begin - left, 0)
-        wave = np.zeros(length, np.float32)
-        wave[offset : offset + len(sound)] = sound
-        wave /= np.float32(_FULL_SCALE)
-        return Window(wave, offset + len(sound), before)
-
-    def keep(self, position: int, rows: Tensor) -> None:
-        """The positions of a frame's hop, as :func:`encode` cut them."""
-        self._hop_start, self._hop_rows = self._hop_of(position), rows
-
-    def frame(self, position: int) -> Tensor:
-        """(50, width) of a frame whose hop has been encoded."""
-        assert self._hop_rows is not None and self._hop_start is not None
-        return self._hop_rows[(position - self._hop_start) // FRAME_SAMPLES]
+        silence = np.zeros(max(self._begin - left, 0), np.int16)
+        return Window(np.concatenate([silence, self._between(left, end)]), before, start)
 
     def _hop_of(self, position: int) -> int:
         frames = (position - self._begin) // FRAME_SAMPLES
@@ -110,28 +83,3 @@ class AudioStream:
         """What is there of a range."""
         first = self._end - self._held
         return self._buffer[max(left - first, 0) : max(right - first, 0)][: max(self._end - max(left, first), 0)]
-
-
-def encode(encoder: WhisperEncoder, windows: list[Window], listening: Listening, device: torch.device) -> list[Tensor]:
-    """Whisper's view of windows, all in one pass.
-
-    Returns:
-        One (hop_frames, 50, width) per window, on the device, in the encoder's own type.
-    """
-    dtype = encoder.conv1.weight.dtype
-    waves = torch.from_numpy(np.stack([window.wave for window in windows]))
-    heard = torch.tensor([window.heard for window in windows])
-    if device.type == "cuda":
-        waves, heard = waves.pin_memory(), heard.pin_memory()
-    mel = whisper_mel(waves.to(device, non_blocking=True), listening.version, heard.to(device, non_blocking=True))
-    states = encoder(mel.to(dtype), normalise_last=listening.version == "1.5")
-    step = FRAME_SAMPLES // POSITION_SAMPLES
-    return [
-        torch.stack(
-            [
-                take_window(rows, window.centre + step * frame, window.heard // POSITION_SAMPLES, listening.version)
-                for frame in range(listening.hop_frames)
-            ]
-        )
-        for rows, window in zip(states, windows, strict=True)
-    ]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musetalk_service.engines.musetalk.features import TOKENS
-from musetalk_service.engines.musetalk.model import LATENT_SHAPE, PATCH, MouthModel
+from musetalk_service.engines.musetalk.model import MouthModel
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE, PATCH
 from musetalk_service.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,15 @@ class PatchRunner:
                 self._forget(size)
 
     def run(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> NDArray[np.uint8]:
-        """Patches of any number of frames.
+        """Patches of any number of frames, waited for; as :meth:`start` otherwise."""
+        return self.start(latents, audio).wait()
+
+    def start(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> "Pending":
+        """Queue any number of frames on the device.
 
         Args:
             latents: one (8, 32, 32) a frame, best on the device already.
             audio: one (50, width) a frame, with positional encoding.
-
-        Returns:
-            (frames, 256, 256, 3) BGR.
 
         Raises:
             EngineError: one frame alone is too much for the device's memory.
@@ -95,11 +97,11 @@ class PatchRunner:
             while True:
                 batches = split(len(latents), self._sizes)
                 try:
-                    return self._run_batches(batches, latents, audio)
+                    return Pending(self._run_batches(batches, latents, audio), self.device)
                 except torch.OutOfMemoryError:
                     self._forget(max(batches))
 
-    def _run_batches(self, batches: list[int], latents: Sequence[Tensor], audio: Sequence[Tensor]) -> NDArray[np.uint8]:
+    def _run_batches(self, batches: list[int], latents: Sequence[Tensor], audio: Sequence[Tensor]) -> list[Tensor]:
         results: list[Tensor] = []
         done = 0
         for size in batches:
@@ -108,11 +110,7 @@ class PatchRunner:
             run = self._run_plain if graph is None else graph.run
             results.append(run(latents[part], audio[part]))
             done = part.stop
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-        if not results:
-            return np.zeros((0, PATCH, PATCH, 3), np.uint8)
-        return np.concatenate([result.numpy() for result in results])
+        return results
 
     def _run_plain(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> Tensor:
         faces = torch.stack([t.to(self.device, self.dtype) for t in latents])
@@ -129,6 +127,25 @@ class PatchRunner:
         if not self._sizes:
             raise EngineError(f"the memory of {self.device} is too small for one frame")
         log.warning("batches made smaller", extra={"largest": self._sizes[-1], "device": str(self.device)})
+
+
+class Pending:
+    """Frames that the device is at work on."""
+
+    def __init__(self, results: list[Tensor], device: torch.device) -> None:
+        self._results = results
+        self._done = None
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()
+            self._done.record(torch.cuda.current_stream(device))
+
+    def wait(self) -> NDArray[np.uint8]:
+        """(frames, 256, 256, 3) BGR."""
+        if self._done is not None:
+            self._done.synchronize()
+        if not self._results:
+            return np.zeros((0, PATCH, PATCH, 3), np.uint8)
+        return np.concatenate([result.numpy() for result in self._results])
 
 
 class _Graph:

@@ -1,6 +1,5 @@
 """What MuseTalk needs of an avatar, made once: where the face is, its mask, and its latents, kept on disk."""
 
-import hashlib
 import logging
 import os
 import secrets
@@ -9,16 +8,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.musetalk.blending import Overlay
 from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, Landmarks, cut_face, face_box, jaw_mask, to_68
-from musetalk_service.engines.musetalk.model import LATENT_SHAPE, FaceEncoder
-from musetalk_service.engines.musetalk.options import Version
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE, Version
+from musetalk_service.engines.musetalk.painter import Latents, Painter
 from musetalk_service.engines.painted_video import PaintedVideo
 from musetalk_service.errors import EngineError
 from musetalk_service.models.avatar_manifest import ENGINES_FOLDER
@@ -29,51 +26,37 @@ from musetalk_service.utils.i420 import to_bgr
 log = logging.getLogger(__name__)
 
 _FORMAT: Final = 1
-_LATENT_BYTES: Final = 8 * 32 * 32 * 4
 
 
 @dataclass(frozen=True)
 class AvatarFace:
     """One avatar at one size: its portrait, or one frame of its base video."""
 
+    name: str
+    """Unique: of this picture at this size."""
     overlay: Overlay
-    latents: Tensor
-    """(8, 32, 32) on the device."""
+    latents: Latents
 
     def memory_bytes(self) -> int:
-        return self.overlay.mask.nbytes + _LATENT_BYTES
+        return self.overlay.mask.nbytes + self.latents.nbytes
 
 
 class FaceStore:
     """The faces of the avatars in use; what falls out is read from disk again."""
 
-    def __init__(
-        self,
-        encoder: FaceEncoder,
-        checkpoint: str,
-        version: Version,
-        folder: Path,
-        device: torch.device,
-        dtype: torch.dtype,
-        *,
-        memory_bytes: int,
-    ) -> None:
+    def __init__(self, painter: Painter, version: Version, folder: Path, *, memory_bytes: int) -> None:
         """Nothing is read or written yet.
 
         Args:
-            encoder: makes latents.
-            checkpoint: which weights it has: latents of others are not used.
+            painter: makes latents; those of other weights are not used.
             version: decides about the margin under the chin.
             folder: where latents of avatars are kept that have no folder of their own, or one that is only read.
-            device: where they are needed.
-            dtype: of the networks.
             memory_bytes: what all faces in memory may take.
         """
-        self._encoder = encoder
+        self._painter = painter
+        self._version = version
         self._margin = EXTRA_MARGIN if version == "1.5" else 0
         self._folder = folder
-        self._key = f"musetalk-{version}-{checkpoint}"
-        self._device, self._dtype = device, dtype
         self._kept: ByteCache[tuple[str, FrameSize, int | None], AvatarFace] = ByteCache(
             memory_bytes, AvatarFace.memory_bytes
         )
@@ -81,24 +64,19 @@ class FaceStore:
     def get(self, avatar: Avatar, size: FrameSize, frame: int | None = None) -> AvatarFace:
         """Of the portrait, or of a frame of the base video: what came with that, where something did.
 
-        Raises :class:`EngineError` for an avatar whose face does not lie in the picture.
+        Raises :class:`EngineError` for an avatar whose face does not lie in the picture, :class:`PainterGoneError`
+        when the face has to be encoded and cannot.
         """
         key = (avatar.digest, avatar.canvas_size(size), frame)
         face = self._kept.get(key)
         if face is None:
             own = None if frame is None or avatar.base_video is None else avatar.base_video.painted
-            face = self._make(avatar, size, frame) if own is None or frame is None else self._take(own, frame)
+            if own is None or frame is None:
+                face = self._make(avatar, size, frame)
+            else:
+                face = _take(own, f"{avatar.digest}/{frame}", frame)
             self._kept.put(key, face)
         return face
-
-    def _take(self, own: PaintedVideo, frame: int) -> AvatarFace:
-        """What the published scripts have made."""
-        corners, mask = own.corners(frame), np.array(own.masks[frame])
-        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-        face = Box(int(left), int(top), int(right) + 1, int(bottom) + 1)
-        crop = Box(own.left, own.top, own.left + mask.shape[1], own.top + mask.shape[0])
-        latents = torch.from_numpy(np.array(own.latents[frame], np.float32)).to(self._device, self._dtype)
-        return AvatarFace(Overlay(face, mask, crop, own.places[frame]), latents)
 
     def _make(self, avatar: Avatar, size: FrameSize, frame: int | None) -> AvatarFace:
         landmarks = _landmarks(avatar, size, frame)
@@ -107,17 +85,17 @@ class FaceStore:
             box = face_box(to_68(landmarks), drawn, margin=self._margin)
         except ValueError as error:
             raise EngineError(f"MuseTalk cannot use avatar {avatar.name!r}: {error}") from None
-        name = "portrait" if frame is None else f"{frame:08d}"
+        picture, name = f"{avatar.digest}-{drawn}", "portrait" if frame is None else f"{frame:08d}"
         root = self._root(avatar)
-        path = root / self._key / f"{avatar.digest}-{drawn}" / f"{name}.npz"
+        path = root / f"musetalk-{self._version}-{self._painter.info.checkpoint}" / picture / f"{name}.npz"
         latents = _read(path, box)
         if latents is None:
-            latents = self._encoder(cut_face(_picture(avatar, size, frame), box))
+            latents = self._painter.encode_face(cut_face(_picture(avatar, size, frame), box))
             if root == self._folder:
                 root.parent.mkdir(parents=True, exist_ok=True)
             _write(root, path, box, latents)
         overlay = Overlay(box, jaw_mask(landmarks, box))
-        return AvatarFace(overlay, torch.from_numpy(latents).to(self._device, self._dtype))
+        return AvatarFace(f"{picture}/{name}", overlay, latents)
 
     def _root(self, avatar: Avatar) -> Path:
         """Beside the avatar, with which it goes; a folder that is gone stays that."""
@@ -125,6 +103,15 @@ class FaceStore:
         if own is None or (own.is_dir() and not os.access(own, os.W_OK)):
             return self._folder
         return own / ENGINES_FOLDER
+
+
+def _take(own: PaintedVideo, name: str, frame: int) -> AvatarFace:
+    """What the published scripts have made."""
+    corners, mask = own.corners(frame), np.array(own.masks[frame])
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    face = Box(int(left), int(top), int(right) + 1, int(bottom) + 1)
+    crop = Box(own.left, own.top, own.left + mask.shape[1], own.top + mask.shape[0])
+    return AvatarFace(name, Overlay(face, mask, crop, own.places[frame]), np.array(own.latents[frame], np.float32))
 
 
 def _landmarks(avatar: Avatar, size: FrameSize, frame: int | None) -> Landmarks:
@@ -141,16 +128,6 @@ def _picture(avatar: Avatar, size: FrameSize, frame: int | None) -> NDArray[np.u
     if frame is None or avatar.base_video is None:
         return avatar.renderer(size).portrait
     return to_bgr(np.array(avatar.base_video.frames[frame]))
-
-
-def checkpoint_digest(*modules: nn.Module) -> str:
-    """What tells one set of weights from another, 16 hex digits."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _read(path: Path, box: Box) -> NDArray[np.float32] | None:

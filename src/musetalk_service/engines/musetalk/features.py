@@ -11,13 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from musetalk_service.engines.musetalk.options import Version
-from musetalk_service.engines.musetalk.whisper import (
-    MEL_HOP,
-    SAMPLE_RATE,
-    WhisperEncoder,
-    log_mel,
-)
+from musetalk_service.engines.musetalk.options import SAMPLE_RATE, Version
+from musetalk_service.engines.musetalk.whisper import MEL_HOP, WhisperEncoder, log_mel
 
 BEFORE, AFTER = 4, 6
 """Positions before a frame's own, and from it on."""

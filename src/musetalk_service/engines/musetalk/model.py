@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musetalk_service.engines.musetalk.options import LATENT_SHAPE as LATENT_SHAPE
-from musetalk_service.engines.musetalk.options import PATCH as PATCH
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE, PATCH
 
 Patch = NDArray[np.uint8]
 """(256, 256, 3) BGR."""

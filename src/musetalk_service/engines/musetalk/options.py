@@ -6,15 +6,16 @@ from typing import Final, Literal
 
 Version = Literal["1.5", "1.0"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
-PATCH: Final = 256
-"""Width and height of a face for the networks."""
 LATENT_SHAPE: Final = (8, 32, 32)
 """Of a face: four channels with the lower half masked, four without."""
+PATCH: Final = 256
+"""Width and height of a face for the networks."""
 FRAME_SAMPLES: Final = 640
 LOOK_AHEAD_SAMPLES: Final = 2_120
 """132.5 ms: the last position that a frame takes begins 100 ms after it and reaches 32.5 ms further."""
-_POSITION_SAMPLES: Final = 320
-_SAMPLE_RATE: Final = 16_000
+POSITION_SAMPLES: Final = 320
+"""Samples from one position of Whisper's encoder to the next: 50 a second."""
+SAMPLE_RATE: Final = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Listening:
     @property
     def window_samples(self) -> int:
         """A whole number of positions."""
-        return int(self.window_s * _SAMPLE_RATE) // _POSITION_SAMPLES * _POSITION_SAMPLES
+        return int(self.window_s * SAMPLE_RATE) // POSITION_SAMPLES * POSITION_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,7 @@ class MuseTalkOptions:
     """``auto``: float16 on a GPU where ``half`` is set, float32 elsewhere."""
     listening: Listening = Listening()
     largest_batch: int = 16
-    avatar_memory_bytes: int = 256 << 20
+    face_bytes: int = 256 << 20
+    """What masks and latents may take in the memory of each host."""
+    latents_bytes: int = 256 << 20
+    """What latents may take in the device's memory."""

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-SAMPLE_RATE: Final = 16_000
+from musetalk_service.engines.musetalk.options import SAMPLE_RATE
+
 MEL_HOP: Final = 160
 BANDS: Final = 80
-POSITION_SAMPLES: Final = 320
-"""Samples from one position of the encoder to the next: 50 a second."""
 REACH_SAMPLES: Final = 520
 """A position's own samples end so far after its centre; attention hears everything."""
 STATES: Final = 5

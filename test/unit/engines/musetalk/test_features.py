@@ -12,9 +12,9 @@ from musetalk_service.engines.musetalk.features import (
     whole_file_frames,
     whole_file_states,
 )
-from musetalk_service.engines.musetalk.options import LOOK_AHEAD_SAMPLES
+from musetalk_service.engines.musetalk.options import LOOK_AHEAD_SAMPLES, POSITION_SAMPLES
 from musetalk_service.engines.musetalk.weights import load_whisper
-from musetalk_service.engines.musetalk.whisper import POSITION_SAMPLES, REACH_SAMPLES, log_mel
+from musetalk_service.engines.musetalk.whisper import REACH_SAMPLES, log_mel
 
 RNG = np.random.default_rng(6)
 

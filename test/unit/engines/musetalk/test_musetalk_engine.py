@@ -14,9 +14,10 @@ from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import FrameRequest
 from musetalk_service.engines.base_video import BaseVideo
-from musetalk_service.engines.musetalk import engine as module
-from musetalk_service.engines.musetalk.engine import MuseTalkEngine, choose_dtype
+from musetalk_service.engines.musetalk.engine import MuseTalkEngine
+from musetalk_service.engines.musetalk.networks import choose_dtype, load_painter
 from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, Listening, MuseTalkOptions
+from musetalk_service.engines.musetalk.painter import PainterGoneError
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.errors import CheckpointError, EngineError
 from musetalk_service.models.avatar_manifest import ClipRange
@@ -38,8 +39,26 @@ def options(model_path, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def engine(options):
-    return MuseTalkEngine(options)
+def painter(options):
+    return load_painter(options)
+
+
+@pytest.fixture(scope="module")
+def engine(options, painter):
+    return MuseTalkEngine(options, painter)
+
+
+class NoPainter:
+    """Has the weights of another, and does nothing."""
+
+    def __init__(self, painter, error=None):
+        self.info, self.error = painter.info, error or AssertionError("a network ran")
+
+    def encode_face(self, face):
+        raise self.error
+
+    def paint(self, jobs):
+        raise self.error
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +99,11 @@ def test_each_frame_has_a_mouth_of_its_own(engine, avatar):
     assert not np.array_equal(pictures[4], pictures[5])
 
 
-def test_silence_runs_no_network(engine, avatar, monkeypatch):
-    def refuse(*_):
-        raise AssertionError("a network ran")
-
+def test_silence_runs_no_network(options, painter, engine, avatar):
+    engine.open(avatar, BASE_SIZE)  # keeps the latents
+    engine = MuseTalkEngine(options, NoPainter(painter))
     stream = engine.open(avatar, BASE_SIZE)
     stream.push(np.zeros(16_000, np.int16), 0)
-    monkeypatch.setattr(module, "encode", refuse)
-    monkeypatch.setattr(engine._runner, "run", refuse)
     (picture,) = engine.render([request(stream, 0)])
     np.testing.assert_array_equal(picture, avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
     engine.render([request(stream, None), request(stream, FRAME_SAMPLES)])
@@ -114,7 +130,7 @@ def test_head_moves_and_a_smile_goes_while_it_speaks(engine, avatar):
     np.testing.assert_array_equal(picture[: crop.top], base[: crop.top])
 
 
-def test_latents_are_kept_for_these_weights_and_this_face(options, engine, avatar, monkeypatch):
+def test_latents_are_kept_for_these_weights_and_this_face(options, painter, engine, avatar):
     def latents(engine):
         return engine._faces.get(avatar, BASE_SIZE).latents
 
@@ -123,15 +139,21 @@ def test_latents_are_kept_for_these_weights_and_this_face(options, engine, avata
     assert len(kept) == 1
     assert avatar.digest in kept[0].parent.name
 
-    def refuse(*_):
-        raise AssertionError("encoded again")
-
-    again = MuseTalkEngine(options)
-    monkeypatch.setattr(again._faces, "_encoder", refuse)
-    assert torch.equal(latents(again), latents(engine))
+    again = MuseTalkEngine(options, NoPainter(painter))
+    np.testing.assert_array_equal(latents(again), latents(engine))
     kept[0].write_bytes(b"damaged")
-    fresh = MuseTalkEngine(options)
-    assert torch.equal(latents(fresh), latents(engine))
+    fresh = MuseTalkEngine(options, painter)
+    np.testing.assert_array_equal(latents(fresh), latents(engine))
+
+
+def test_sessions_can_open_while_the_painter_is_away(options, painter, avatar):
+    engine = MuseTalkEngine(options, NoPainter(painter, PainterGoneError("away")))
+    stream = engine.open(replace(avatar, digest="new"), BASE_SIZE)
+    stream.push(SPEECH, 0)
+    with pytest.raises(PainterGoneError):
+        engine.render([request(stream, 0)])
+    engine._painter = engine._faces._painter = painter
+    assert len(engine.render([request(stream, 0)])) == 1
 
 
 def test_latents_lie_beside_the_avatar_and_go_with_it(options, engine, avatar, tmp_path):
@@ -184,7 +206,8 @@ def test_unsuitable_avatars_are_refused(engine, avatar, monkeypatch):
 
 
 def test_version_1_0_runs_too(options, avatar):
-    old = MuseTalkEngine(replace(options, listening=Listening("1.0", window_s=1.0)))
+    options = replace(options, listening=Listening("1.0", window_s=1.0))
+    old = MuseTalkEngine(options, load_painter(options))
     _, pictures = speak(old, avatar, 3)
     assert "(1.0" in old.info.version
     assert not np.array_equal(pictures[2], avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
@@ -198,14 +221,15 @@ def test_precision_follows_the_settings(options):
     assert choose_dtype(replace(options, precision="bfloat16"), cpu) == torch.bfloat16
 
 
-def test_registry_has_it_where_its_files_are(options, tmp_path, caplog):
+def test_registry_has_it_where_there_is_one(engine):
     assert chain_from("musetalk") == ["musetalk", "builtin", "static"]
-    assert list(load_engines(chain_from("musetalk"), musetalk=options)) == ["musetalk", "builtin", "static"]
-    assert list(load_engines(chain_from("musetalk"), musetalk=replace(options, model_path=tmp_path))) == [
-        "builtin",
-        "static",
-    ]
-    assert "sd-vae" in caplog.text and "huggingface.co" in caplog.text
+    assert list(load_engines(chain_from("musetalk"), musetalk=engine)) == ["musetalk", "builtin", "static"]
+    assert list(load_engines(chain_from("musetalk"))) == ["builtin", "static"]
+
+
+def test_missing_files_are_named_with_where_to_get_them(options, tmp_path):
+    with pytest.raises(CheckpointError, match=r"sd-vae.*huggingface\.co"):
+        load_painter(replace(options, model_path=tmp_path))
     shutil.copytree(options.model_path / "sd-vae", tmp_path / "sd-vae")
     with pytest.raises(CheckpointError, match="whisper"):
-        MuseTalkEngine(replace(options, model_path=tmp_path))
+        load_painter(replace(options, model_path=tmp_path))

@@ -1,0 +1,79 @@
+"""The painter as the front sees it: the one process that owns the networks, spawned, waited for and replaced."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from musetalk_service.bus.local import read_payloads
+from musetalk_service.bus.patch_memory import PainterFailed, PainterReady, decode_answer
+from musetalk_service.services.child_process import end_process, keep_alive, spawn
+from musetalk_service.utils.clock import Clock
+
+log = logging.getLogger(__name__)
+
+
+class PainterProcess:
+    """``musetalk-service painter``, which hosts reach on a Unix socket that only this user can open."""
+
+    def __init__(self, settings_json: str, clock: Clock) -> None:
+        self._settings_json = settings_json
+        self._clock = clock
+        self._folder: Path | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._known = asyncio.Event()
+        self._failed = False
+        self.ready: PainterReady | None = None
+        """What the painter said of itself; None while there is none."""
+
+    @property
+    def host_arguments(self) -> Sequence[str]:
+        """What tells a host where the painter is; nothing when there will never be one."""
+        return [] if self._folder is None or self._failed else ["--painter", str(self._socket)]
+
+    async def start(self) -> None:
+        """Spawn it, and wait until it is warm or has given up."""
+        self._folder = Path(tempfile.mkdtemp(prefix="musetalk-"))
+        self._task = asyncio.create_task(keep_alive("painter", self._run_one, self._clock), name="painter")
+        await self._known.wait()
+
+    async def close(self) -> None:
+        """End it. Twice is fine."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _socket(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "painter"
+
+    async def _run_one(self) -> None:
+        """One painter from spawn to end; for ever, when it said that it cannot be."""
+        process, end = await spawn(["painter", "--listen", str(self._socket)], self._settings_json)
+        reader, writer = await asyncio.open_connection(sock=end)
+        try:
+            async for payload in read_payloads(reader):
+                self._receive(decode_answer(payload))
+        finally:
+            self.ready = None
+            writer.close()
+            await end_process(process)
+        if self._failed:
+            await asyncio.Event().wait()
+
+    def _receive(self, message: object) -> None:
+        match message:
+            case PainterReady():
+                self.ready = message
+                log.info("MuseTalk is ready", extra={"device": message.device, "sessions": message.sessions})
+            case PainterFailed():
+                self._failed = True
+                log.error("MuseTalk is left out: %s", message.reason)
+        self._known.set()
