@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from musetalk_service.errors import ConfigurationError
 from musetalk_service.models.media import FrameSize, parse_size
+from musetalk_service.models.preparation import PreparationLimits
 
 _MIN_SECRET_BYTES = 32
 _FRONT_ONLY = {
@@ -144,8 +145,14 @@ class Settings(BaseSettings):
     upload_max_mb: int = Field(200, ge=1, le=4096, description="Largest accepted photo or video.")
     upload_max_seconds: float = Field(120.0, gt=0, le=3600, description="Longest accepted video.")
     upload_max_megapixels: float = Field(50.0, gt=0, le=200, description="Largest accepted photo or video frame.")
+    upload_min_eye_pixels: float = Field(
+        40.0, ge=10, le=1000, description="Least distance of the eyes, in pixels of the photo or video, of a face."
+    )
     avatar_clip_seconds: float = Field(
         10.0, ge=2, le=60, description="Of a video, kept for each clip of an avatar; 10 MB of disk a second."
+    )
+    avatar_video_clips: int = Field(
+        3, ge=1, le=6, description="Clips to idle on, and as many to speak on, that are cut from a video."
     )
     upload_source_dir: Path | None = Field(
         None, description="Folder of the files that video_path may name when an avatar is prepared; empty: none."
@@ -310,6 +317,18 @@ class Settings(BaseSettings):
     def for_hosts(self) -> str:
         """As JSON for the engine hosts, without what only the front needs to know."""
         return self.model_dump_json(exclude=_FRONT_ONLY)
+
+    def preparation_limits(self) -> PreparationLimits:
+        """What an upload may be, and what reading it may cost."""
+        return PreparationLimits(
+            max_pixels=round(self.upload_max_megapixels * 1e6),
+            max_seconds=self.upload_max_seconds,
+            min_eye_distance=self.upload_min_eye_pixels,
+            clip_seconds=self.avatar_clip_seconds,
+            video_clips=self.avatar_video_clips,
+            max_memory_mb=self.preparation_memory_mb,
+            max_cpu_s=max(1, round(2 * self.preparation_timeout_s)),
+        )
 
     @property
     def frame_sizes(self) -> list[FrameSize]:

@@ -29,7 +29,7 @@ from musetalk_service.handlers.message_handler import MessageHandler
 from musetalk_service.handlers.uploads import Uploads
 from musetalk_service.handlers.websocket_protocol import LiveWebSocketProtocol
 from musetalk_service.models.media import make_renditions
-from musetalk_service.models.preparation import PREPARE_COMMAND, PreparationLimits
+from musetalk_service.models.preparation import PREPARE_COMMAND
 from musetalk_service.services.authentication import Authenticator
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.frame_clock import FrameClock
@@ -275,15 +275,8 @@ def _session_settings(settings: Settings) -> SessionSettings:
 
 
 def _preparation_settings(settings: Settings) -> PreparationSettings:
-    limits = PreparationLimits(
-        max_pixels=round(settings.upload_max_megapixels * 1e6),
-        max_seconds=settings.upload_max_seconds,
-        clip_seconds=settings.avatar_clip_seconds,
-        max_memory_mb=settings.preparation_memory_mb,
-        max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
-    )
     return PreparationSettings(
-        limits,
+        settings.preparation_limits(),
         timeout_s=settings.preparation_timeout_s,
         jobs=settings.preparation_jobs,
         queue=settings.preparation_queue,

@@ -122,3 +122,11 @@ def test_wrong_setting_ends_config_with_its_name(
     monkeypatch.setenv("PORT", "x")
     assert main(["config"]) == 2
     assert "PORT" in capsys.readouterr().err
+
+
+def test_the_limits_of_preparations_follow_the_settings() -> None:
+    limits = Settings(
+        upload_max_megapixels=2, upload_min_eye_pixels=60, avatar_video_clips=5, preparation_timeout_s=30
+    ).preparation_limits()
+    assert (limits.max_pixels, limits.min_eye_distance, limits.video_clips) == (2_000_000, 60.0, 5)
+    assert limits.max_cpu_s == 60

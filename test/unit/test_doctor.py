@@ -226,9 +226,7 @@ def test_a_landmarker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch
     assert "there is no file" in machine.check_landmarker(settings).found
 
 
-def test_models_that_the_engine_lacks_are_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_models_that_the_engine_lacks_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ENGINE", "musetalk")
     monkeypatch.setenv("MODEL_PATH", str(tmp_path / "models"))
     finding = machine.check_models(load_settings())

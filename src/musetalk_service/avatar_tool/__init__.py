@@ -16,7 +16,6 @@ from musetalk_service.engines.avatar import DEFAULT_AVATAR
 from musetalk_service.engines.avatar_library import OFFICIAL_NAMES, AvatarLibrary, official_files
 from musetalk_service.errors import ServiceError
 from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest
-from musetalk_service.models.preparation import PreparationLimits
 
 _BAR = 30
 _NOT_YET = "{:<24} of the published MuseTalk scripts, not used yet: serve prepares it, or avatar import"
@@ -41,13 +40,7 @@ def _create(
         source,
         avatar_id,
         consent=consent,
-        limits=PreparationLimits(
-            max_pixels=round(settings.upload_max_megapixels * 1e6),
-            max_seconds=settings.upload_max_seconds,
-            clip_seconds=settings.avatar_clip_seconds,
-            max_memory_mb=settings.preparation_memory_mb,
-            max_cpu_s=max(1, round(2 * settings.preparation_timeout_s)),
-        ),
+        limits=settings.preparation_limits(),
         timeout_s=settings.preparation_timeout_s,
         landmarker_path=settings.face_landmarker_path,
         model_path=settings.model_path,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.painted_video import PaintedVideo
 from musetalk_service.models.avatar_manifest import ClipRange
+from musetalk_service.models.clips import IDLE, kind_of
 from musetalk_service.models.media import GOP_FRAMES, HEIGHT, WIDTH, ClipPosition
 
 _LONGEST_STEP = 12
@@ -44,8 +45,16 @@ class BaseVideo:
 
     def joins(self, before: ClipPosition, after: ClipPosition) -> bool:
         """Whether the picture goes on from one place to the other by itself."""
-        step = (after.index - before.index) % self.length(after.clip) if self.alike(before.clip, after.clip) else 0
+        if self.alike(before.clip, after.clip):
+            step = (after.index - before.index) % self.length(after.clip)
+        elif self._idles_on(before.clip) and self._idles_on(after.clip):  # they all begin and end alike
+            step = -before.index % self.length(before.clip) + after.index % self.length(after.clip)
+        else:
+            return False
         return 0 < step <= _LONGEST_STEP
+
+    def _idles_on(self, clip: str) -> bool:
+        return clip in self.clips and kind_of(clip) == IDLE
 
 
 def read_base_video(frames: Path, transforms: Path | None, clips: Mapping[str, ClipRange]) -> BaseVideo:

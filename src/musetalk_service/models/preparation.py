@@ -23,7 +23,9 @@ class PreparationLimits(_Model):
 
     max_pixels: Annotated[int, Field(gt=0, description="Of a picture or a frame.")]
     max_seconds: Annotated[float, Field(gt=0, description="Of a video.")]
+    min_eye_distance: Annotated[float, Field(gt=0, description="Pixels between the eyes of a face.")] = 40.0
     clip_seconds: Annotated[float, Field(ge=2, description="Of a video, kept for each clip.")] = 10.0
+    video_clips: Annotated[int, Field(ge=1, le=6, description="Of each kind, that are cut from a video.")] = 3
     max_memory_mb: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
     max_cpu_s: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
 

@@ -9,7 +9,7 @@ import numpy as np
 from musetalk_service.models.avatar_manifest import FRAMES_FILE, TRANSFORMS_FILE, Source
 from musetalk_service.models.media import FPS
 from musetalk_service.models.preparation import PreparationLimits
-from musetalk_service.preparation.base_clips import as_ranges, choose_clips, speaking_frames
+from musetalk_service.preparation.base_clips import as_ranges, choose_clips, fade_plan, speaking_frames
 from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
@@ -39,13 +39,21 @@ def prepare_avatar(
     Raises:
         PreparationError: one of its kinds, for an upload from which no avatar can be made.
     """
-    face_limits = PhotoLimits(max_pixels=limits.max_pixels)
+    face_limits = PhotoLimits(limits.min_eye_distance, limits.max_pixels)
     if not is_picture(source):
         film = VideoFrames(source, VideoLimits(max_pixels=limits.max_pixels, max_seconds=limits.max_seconds))
         found = find_face(film, landmarker, lambda share: report("face", 10.0 + 40.0 * share), face_limits)
         speaking = speaking_frames(source, found.aperture)
-        kept, ranges = as_ranges(choose_clips(found.points, speaking, round(limits.clip_seconds * FPS)))
-        video = shut_mouths(film, found, staged / FRAMES_FILE, lambda share: report("mouth", 50.0 + 45.0 * share), kept)
+        clips = choose_clips(found.points, speaking, round(limits.clip_seconds * FPS), limits.video_clips)
+        kept, ranges = as_ranges(clips)
+        video = shut_mouths(
+            film,
+            found,
+            staged / FRAMES_FILE,
+            lambda share: report("mouth", 50.0 + 45.0 * share),
+            kept,
+            fade_plan(clips, kept),
+        )
         np.save(staged / TRANSFORMS_FILE, video.transforms, allow_pickle=False)
         extra = write_portrait(staged, video.portrait, video.landmarks, found.large)
         extra["base_video"] = {name: clip.model_dump() for name, clip in ranges.items()}

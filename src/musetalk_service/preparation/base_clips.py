@@ -1,6 +1,8 @@
 """Which stretches of a video become an avatar's clips: where it is quiet to idle on, where it speaks to speak on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.errors import MediaFileError
 from musetalk_service.models.avatar_manifest import ClipRange
-from musetalk_service.models.clips import DEFAULT_CLIP, DEFAULT_SPEAKING_CLIP
+from musetalk_service.models.clips import DEFAULT_SPEAKING_CLIP, IDLE, SPEAKING, kind_of
 from musetalk_service.models.media import FPS, GOP_FRAMES, SAMPLES_PER_FRAME
 from musetalk_service.utils.audio_file import read_audio_file
 
@@ -25,6 +27,8 @@ _ALIKE: Final = 0.02
 _STEADY: Final = (10, 9, 8, 168, 6, 197, 33, 263, 133, 362, 234, 454, 127, 356, 70, 300, 4, 152)
 """Landmarks that show how head and brows are held."""
 _EYE_CORNERS: Final = (33, 263)
+_FADE: Final = 8
+"""Frames over which a clip's ends fade to what is seen before or after: as many as in a session's own dissolve."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,58 @@ class ChosenClip:
     ping_pong: bool
 
 
-def choose_clips(points: NDArray[np.float32], speaking: NDArray[np.bool_], max_frames: int) -> tuple[ChosenClip, ...]:
-    """The clip to idle on, and the one to speak on: the same where the video has no stretches of both kinds.
+def choose_clips(
+    points: NDArray[np.float32], speaking: NDArray[np.bool_], max_frames: int, most: int
+) -> tuple[ChosenClip, ...]:
+    """Clips to idle on and clips to speak on; one serves for both where the video has no stretches of both kinds.
+
+    No frame is in two clips, but for that one. Idle clips after the first begin and end as that begins, if they can.
 
     Args:
         points: (n, 478, 3) landmarks of each frame, pixels.
         speaking: (n,) whether the face speaks in the video.
         max_frames: of the video that a clip may take, at least 50.
+        most: clips of each kind, 1 to 6.
     """
-    whole = (0, len(points))
+    held = _held(points)
     quiet, spoken = _longest_run(~speaking), _longest_run(speaking)
-    idle = _loop(DEFAULT_CLIP, points, quiet or whole, max_frames)
+    where = ~speaking if quiet is not None else np.ones(len(points), bool)
+    idle = _clips(IDLE, held, where, max_frames, most)
     if spoken is None or quiet is None:  # one way to hold the head: the lips alone tell whether it speaks
-        return idle, replace(idle, name=DEFAULT_SPEAKING_CLIP)
-    return idle, _loop(DEFAULT_SPEAKING_CLIP, points, spoken, max_frames)
+        return *idle, replace(idle[0], name=DEFAULT_SPEAKING_CLIP)
+    return *idle, *_clips(SPEAKING, held, speaking, max_frames, most)
+
+
+def fade_plan(clips: tuple[ChosenClip, ...], kept: NDArray[np.intp]) -> list[tuple[int, int, float]]:
+    """What clips' last frames fade to, in this order, so that nothing jumps.
+
+    A circle ends in the frames before its first one. Idle clips after the first begin as that begins and end as that
+    ends, so that any may follow any.
+
+    Args:
+        clips: that were chosen, the first to idle on before the others.
+        kept: the frames that `as_ranges` keeps of them.
+
+    Returns:
+        (frame, other, share), indices into `kept`: `share` of the other frame, 0 to 1, is laid over the frame.
+    """
+    plan: list[tuple[int, int, float]] = []
+    idle, done = clips[0], set()
+    for clip in clips:
+        last = clip.first + clip.frames - 1
+        if clip != idle and kind_of(clip.name) == IDLE:
+            for step in range(_FADE):
+                share = 1.0 - (step + 1) / (_FADE + 1)
+                plan.append((clip.first + step, idle.first + step, share))
+                if not clip.ping_pong:  # else it ends where it begins
+                    end = idle.first + step if idle.ping_pong else idle.first + idle.frames - 1 - step
+                    plan.append((last - step, end, share))
+        elif not clip.ping_pong and clip.first not in done:
+            lead = _lead(clip)
+            plan += [(last - step, clip.first - 1 - step, 1.0 - (step + 1) / (lead + 1)) for step in range(lead)]
+        done.add(clip.first)
+    place = {int(frame): index for index, frame in enumerate(kept)}
+    return [(place[frame], place[other], share) for frame, other, share in plan]
 
 
 def speaking_frames(source: Path, aperture: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -61,11 +103,16 @@ def speaking_frames(source: Path, aperture: NDArray[np.float32]) -> NDArray[np.b
 
 def as_ranges(clips: tuple[ChosenClip, ...]) -> tuple[NDArray[np.intp], dict[str, ClipRange]]:
     """The frames to keep, in order, and where among them each clip lies."""
-    kept = np.unique(np.concatenate([np.arange(clip.first, clip.first + clip.frames) for clip in clips]))
+    kept = np.unique(np.concatenate([np.arange(clip.first - _lead(clip), clip.first + clip.frames) for clip in clips]))
     return kept, {
         clip.name: ClipRange(first=int(np.searchsorted(kept, clip.first)), frames=clip.frames, ping_pong=clip.ping_pong)
         for clip in clips
     }
+
+
+def _lead(clip: ChosenClip) -> int:
+    """Frames before a circle that its end fades to."""
+    return 0 if clip.ping_pong else min(_FADE, clip.first)
 
 
 def _voiced(source: Path, frames: int) -> NDArray[np.bool_] | None:
@@ -97,18 +144,63 @@ def _longest_run(wanted: NDArray[np.bool_]) -> tuple[int, int] | None:
     return max(runs, key=lambda run: run[1] - run[0], default=None)
 
 
-def _loop(name: str, points: NDArray[np.float32], stretch: tuple[int, int], max_frames: int) -> ChosenClip:
-    """The longest circle in a stretch, in whole GOPs, whose end is like its beginning; else to and fro."""
+def _held(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n, 18, 2) how head and brows are held, in eye distances."""
+    eyes = points[:, list(_EYE_CORNERS), :2].astype(np.float64)
+    distance = float(np.median(np.hypot(*(eyes[:, 0] - eyes[:, 1]).T)))
+    return np.asarray(points[:, list(_STEADY), :2].astype(np.float64) / distance)
+
+
+def _clips(
+    kind: str, held: NDArray[np.float64], wanted: NDArray[np.bool_], max_frames: int, most: int
+) -> list[ChosenClip]:
+    """The longest first; each from the longest stretch that the ones before it have left."""
+    left = wanted.copy()
+    clips: list[ChosenClip] = []
+    for number in count():
+        stretch = _longest_run(left)
+        if stretch is None or number == most:
+            break
+        like = clips[0].first if kind == IDLE and clips else None
+        clip = _loop(f"{kind}_{number}", held, stretch, max_frames, like)
+        clips.append(clip)
+        left[clip.first : clip.first + clip.frames] = False
+    return clips
+
+
+def _loop(
+    name: str, held: NDArray[np.float64], stretch: tuple[int, int], max_frames: int, like: int | None
+) -> ChosenClip:
+    """The longest circle in a stretch, in whole GOPs, whose end is like its beginning; else to and fro.
+
+    `like`: a frame that beginning and end should be like, too, if any are.
+    """
     first, end = stretch
-    held = points[first:end, list(_STEADY), :2].astype(np.float64)
-    eyes = points[first:end, list(_EYE_CORNERS), :2].astype(np.float64)
-    held /= float(np.median(np.hypot(*(eyes[:, 0] - eyes[:, 1]).T)))
-    longest = min(len(held) - 2, max_frames) // GOP_FRAMES * GOP_FRAMES
-    for length in range(longest, _LEAST - 1, -GOP_FRAMES):
-        gap = np.linalg.norm(held[:-length] - held[length:], axis=-1).mean(axis=-1)
+    inside = held[first:end]
+    longest = min(len(inside), max_frames + 2) - 2
+    circle = None
+    if like is not None:
+        off = _gap(inside, held[like])
+        circle = _circle(lambda length: off[:-length] + off[length:], longest, 2.0 * _ALIKE)
+    if circle is None:
+        circle = _circle(lambda length: _gap(inside[:-length], inside[length:]), longest, _ALIKE)
+    if circle is not None:
+        return ChosenClip(name, first + circle[0], circle[1], ping_pong=False)
+    frames = max(GOP_FRAMES, min(len(inside), max_frames) // GOP_FRAMES * GOP_FRAMES)
+    return ChosenClip(name, first, min(frames, len(inside)), ping_pong=True)
+
+
+def _circle(gaps: Callable[[int], NDArray[np.float64]], longest: int, limit: float) -> tuple[int, int] | None:
+    """(start, length) of the longest whose ends differ by less than the limit; `gaps` by length, for all starts."""
+    for length in range(longest // GOP_FRAMES * GOP_FRAMES, _LEAST - 1, -GOP_FRAMES):
+        gap = gaps(length)
         jolt = gap[:-1] + gap[1:]  # alike in place and in movement
         start = int(jolt.argmin())
-        if jolt[start] < 2.0 * _ALIKE:
-            return ChosenClip(name, first + start, length, ping_pong=False)
-    frames = max(GOP_FRAMES, min(len(held), max_frames) // GOP_FRAMES * GOP_FRAMES)
-    return ChosenClip(name, first, min(frames, len(held)), ping_pong=True)
+        if jolt[start] < 2.0 * limit:
+            return start, length
+    return None
+
+
+def _gap(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) mean distance of (n, 18, 2) positions, or of all from one (18, 2)."""
+    return np.asarray(np.linalg.norm(one - other, axis=-1).mean(axis=-1))

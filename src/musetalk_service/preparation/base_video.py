@@ -1,11 +1,12 @@
 """A video becomes an avatar: a portrait from its best frame, and all its frames with the mouth shut."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,7 +101,12 @@ def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, l
 
 
 def shut_mouths(
-    frames: FrameSource, face: FaceInVideo, target: Path, report: Report, kept: NDArray[np.intp] | None = None
+    frames: FrameSource,
+    face: FaceInVideo,
+    target: Path,
+    report: Report,
+    kept: NDArray[np.intp] | None = None,
+    fades: Sequence[tuple[int, int, float]] = (),
 ) -> BaseVideo:
     """Write frames of a video with the mouth shut.
 
@@ -110,6 +116,7 @@ def shut_mouths(
         target: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
         report: is told which part of this is done, 0 to 1.
         kept: indices of the frames to write, rising; None: all.
+        fades: (frame, other, share) of what is written: so much of the other is laid over the frame, in this order.
 
     Raises:
         NotMediaError: the video is not what it was.
@@ -133,9 +140,12 @@ def shut_mouths(
         done += 1
         if done % 10 == 0:
             report(done / count)
-    written.flush()
     if done != count:
         raise NotMediaError("the video cannot be read twice alike")
+    for index, other, share in fades:
+        written[index] = cv2.addWeighted(written[other], share, written[index], 1.0 - share, 0.0)
+        transforms[index] = share * transforms[other] + (1.0 - share) * transforms[index]
+    written.flush()
     return BaseVideo(portrait, landmarks, transforms)
 
 

@@ -76,6 +76,16 @@ def test_jumps_fade_within_a_third_of_a_second(avatar: Avatar) -> None:
     assert max(np.diff(levels)) < 30
 
 
+def test_idle_clips_follow_each_other_at_their_ends_alone(avatar: Avatar) -> None:
+    assert avatar.base_video is not None
+    clips = {"idle_0": ClipRange(first=0, frames=50), "idle_1": ClipRange(first=50, frames=25, ping_pong=True)}
+    video = BaseVideo(avatar.base_video.frames, avatar.base_video.transforms, clips)
+    assert video.joins(ClipPosition("idle_0", 49), ClipPosition("idle_1", 0))
+    assert video.joins(ClipPosition("idle_1", 98), ClipPosition("idle_0", 1))
+    assert not video.joins(ClipPosition("idle_0", 20), ClipPosition("idle_1", 0))
+    assert not video.joins(ClipPosition("idle_0", 49), ClipPosition("action_1", 0))
+
+
 def test_other_sizes_show_the_portrait(avatar: Avatar) -> None:
     size = FrameSize(1024, 1024)
     dissolve = Dissolve(avatar, size, ClipPosition("idle_0", 10))
