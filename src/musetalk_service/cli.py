@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     musetalk = subjects.add_parser("musetalk", help="measure MuseTalk on DEVICE: frames a second, latency, sessions")
     musetalk.add_argument("--random-weights", action="store_true", help="measure without checkpoints")
     musetalk.add_argument("--small", action="store_true", help="with --random-weights: a tenth as wide, for CPUs")
+    musetalk.add_argument("--decoder", choices=("full", "taesd"), help="other than MUSETALK_DECODER")
     musetalk.add_argument("--seconds", type=float, default=3.0, help="for each row (3)")
     musetalk.add_argument("--json", action="store_true", help="print a JSON object")
     musetalk.set_defaults(run=_bench_musetalk)
@@ -180,8 +181,9 @@ def _bench_musetalk(arguments: argparse.Namespace) -> int:
     from musetalk_service.musetalk_bench import main as measure
     from musetalk_service.painter import musetalk_options
 
+    settings = load_settings(**({"musetalk_decoder": arguments.decoder} if arguments.decoder else {}))
     return measure(
-        musetalk_options(load_settings()),
+        musetalk_options(settings),
         random_weights=arguments.random_weights,
         small=arguments.small,
         seconds=arguments.seconds,

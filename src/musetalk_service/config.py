@@ -169,6 +169,15 @@ class Settings(BaseSettings):
 
     # MuseTalk
     musetalk_version: Literal["1.5", "1.0"] = Field("1.5", description="Which of its published models.")
+    musetalk_decoder: Literal["full", "taesd"] = Field(
+        "full", description="taesd: a small decoder that costs a twentieth and paints a little differently."
+    )
+    musetalk_least_psnr_db: float = Field(
+        22.0,
+        ge=0,
+        le=100,
+        description="How alike taesd's picture of the default face must be to the full decoder's; below, that is used.",
+    )
     musetalk_precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Of its networks; auto is float16 on a GPU unless USE_FLOAT16 is off, else float32."
     )

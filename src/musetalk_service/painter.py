@@ -36,6 +36,8 @@ def musetalk_options(settings: Settings) -> MuseTalkOptions:
         settings.musetalk_max_batch,
         settings.avatar_memory_mb << 20,
         settings.musetalk_latents_mb << 20,
+        settings.musetalk_decoder,
+        settings.musetalk_least_psnr_db,
     )
 
 

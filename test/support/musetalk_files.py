@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import save_file
 
 UNET_CONFIG: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel",
@@ -43,6 +44,24 @@ VAE_CONFIG: dict[str, Any] = {
     "sample_size": 256,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
+TAESD_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderTiny",
+    "_diffusers_version": "0.20.0.dev0",
+    "act_fn": "relu",
+    "decoder_block_out_channels": [16, 16, 16, 16],
+    "encoder_block_out_channels": [16, 16, 16, 16],
+    "force_upcast": False,
+    "in_channels": 3,
+    "latent_channels": 4,
+    "latent_magnitude": 3,
+    "latent_shift": 0.5,
+    "num_decoder_blocks": [3, 3, 3, 1],
+    "num_encoder_blocks": [1, 3, 3, 3],
+    "out_channels": 3,
+    "scaling_factor": 1.0,
+    "upsampling_scaling_factor": 2,
+}
+"""As published, but for its 64 channels."""
 WIDTH, LAYERS = 384, 4
 State = dict[str, torch.Tensor]
 
@@ -69,6 +88,16 @@ def write_musetalk(root: Path, *, whisper: str = "hf", mlp_width: int = 64, seed
         state = {f"model.encoder.{_hf_name(name)}": tensor for name, tensor in encoder.items()}
         state["model.decoder.layer_norm.weight"] = torch.ones(WIDTH)
         torch.save(state, root / "whisper" / "pytorch_model.bin")
+    return root
+
+
+def write_taesd(root: Path, *, seed: int = 3) -> Path:
+    """The small decoder's folder under `root`."""
+    torch.manual_seed(seed)
+    (root / "taesd").mkdir(parents=True)
+    (root / "taesd" / "config.json").write_text(json.dumps(TAESD_CONFIG))
+    model = AutoencoderTiny.from_config(TAESD_CONFIG)
+    save_file(dict(model.state_dict()), root / "taesd" / "diffusion_pytorch_model.safetensors")
     return root
 
 

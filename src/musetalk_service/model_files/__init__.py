@@ -111,7 +111,7 @@ def show_paths(settings: Settings, names: Sequence[str]) -> int:
 def missing_models(settings: Settings) -> list[str]:
     """Names of the models that ENGINE needs and that are not ready. Raises :class:`DownloadError`."""
     lock = read_lock(settings.model_path)
-    needed = models_for(settings.engine, settings.musetalk_version)
+    needed = models_for(settings.engine, settings.musetalk_version, settings.musetalk_decoder)
     return [model.name for model in needed if summarise(glance(settings.model_path, model, lock)) != "ready"]
 
 
@@ -128,7 +128,8 @@ def _those_of_interest(settings: Settings) -> tuple[Model, ...]:
         for model in MODELS
         if any(item.state != "missing" for item in glance(settings.model_path, model, lock))
     ]
-    return find_models([model.name for model in models_for(settings.engine, settings.musetalk_version)] + there)
+    needed = models_for(settings.engine, settings.musetalk_version, settings.musetalk_decoder)
+    return find_models([model.name for model in needed] + there)
 
 
 def _ask(licences: Sequence[tuple[Model, Licence]], is_accepted: bool) -> bool:

@@ -215,7 +215,7 @@ MODELS: Final = (
     ),
     Model(
         "taesd",
-        "a small decoder in place of MuseTalk's, faster and less exact; no engine of this version uses it",
+        "a small decoder in place of MuseTalk's, faster and less exact (MUSETALK_DECODER=taesd)",
         _mit("https://huggingface.co/madebyollin/taesd"),
         (
             _hub(
@@ -274,9 +274,10 @@ class UnknownModelError(ValueError):
     """No model has this name; the message lists those there are."""
 
 
-def models_for(engine: str, version: str) -> tuple[Model, ...]:
-    """What an engine needs, in the version of MuseTalk that is set."""
-    return find_models(_NEEDED.get((engine, version), ()))
+def models_for(engine: str, version: str, decoder: str = "full") -> tuple[Model, ...]:
+    """What an engine needs, in the version and with the decoder of MuseTalk that are set."""
+    names = _NEEDED.get((engine, version), ())
+    return find_models((*names, decoder) if names and decoder != "full" else names)
 
 
 def find_models(names: Iterable[str]) -> tuple[Model, ...]:

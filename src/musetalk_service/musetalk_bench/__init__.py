@@ -40,7 +40,7 @@ def to_text(result: "Result") -> str:
     """Tables for people."""
     best = max(row.frames_per_s for row in result.batches)
     lines = [
-        f"{result.device}, {result.precision}: {result.gflop_per_frame:.1f} GFLOP a frame, "
+        f"{result.device}, {result.precision}, {result.decoder} decoder: {result.gflop_per_frame:.1f} GFLOP a frame, "
         f"matrix products reach {result.ceiling_tflops:.3g} TFLOP/s",
         "",
         "batch  frames/s   p50 ms   p99 ms  of ceiling  memory MB",

@@ -50,6 +50,7 @@ class Result:
 
     device: str
     precision: str
+    decoder: str
     gflop_per_frame: float
     ceiling_tflops: float
     plain_frames_per_s: float
@@ -61,6 +62,7 @@ class Result:
 def measure(
     unet: Any,
     vae: Any,
+    tiny: Any,
     whisper: Any,
     device: torch.device,
     dtype: torch.dtype,
@@ -74,6 +76,7 @@ def measure(
     Args:
         unet: float32 on the CPU; is taken over.
         vae: likewise.
+        tiny: TAESD's decoder to be used in place of the VAE's, or None. The plain loop has the VAE's in any case.
         whisper: the encoder.
         device: where to run.
         dtype: of weights and activations.
@@ -83,7 +86,7 @@ def measure(
     """
     width = int(unet.config.cross_attention_dim)
     plain = plain_rate(copy.deepcopy(unet), copy.deepcopy(vae), device, dtype, seconds, clock)
-    model = MouthModel(unet, vae)
+    model = MouthModel(unet, vae, tiny)
     gflop = flops(model, width) / 1e9
     runner = PatchRunner(model, device, dtype, width, largest=largest)
     runner.warm_up()
@@ -94,6 +97,7 @@ def measure(
     return Result(
         str(device),
         str(dtype).removeprefix("torch."),
+        "full" if tiny is None else "taesd",
         gflop,
         ceiling / 1e12,
         plain,

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 
@@ -36,6 +36,12 @@ def random_networks(*, small: bool) -> tuple[UNet2DConditionModel, AutoencoderKL
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**_UNET, block_out_channels=unet_channels)
     return unet.eval(), AutoencoderKL(**_VAE, block_out_channels=vae_channels).eval()
+
+
+def random_taesd() -> AutoencoderTiny:
+    """TAESD, which is small enough as it is."""
+    torch.manual_seed(0)
+    return AutoencoderTiny().eval()
 
 
 def random_whisper() -> WhisperEncoder:

@@ -49,7 +49,8 @@ def test_an_unknown_name_is_answered_with_what_there_is() -> None:
 def test_engines_know_what_they_need() -> None:
     assert [model.name for model in models_for("musetalk", "1.0")] == ["musetalk-1.0", "sd-vae", "whisper"]
     assert [model.name for model in models_for("musetalk", "1.5")] == ["musetalk-1.5", "sd-vae", "whisper"]
-    assert models_for("builtin", "1.5") == ()
+    assert [model.name for model in models_for("musetalk", "1.5", "taesd")][3:] == ["taesd"]
+    assert models_for("builtin", "1.5") == models_for("builtin", "1.5", "taesd") == ()
 
 
 def test_what_has_no_link_cannot_be_downloaded() -> None:

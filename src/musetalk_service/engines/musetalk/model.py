@@ -24,20 +24,18 @@ Patch = NDArray[np.uint8]
 class MouthModel(nn.Module):
     """Both networks, for batches of any size."""
 
-    def __init__(self, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
+    def __init__(self, unet: UNet2DConditionModel, vae: AutoencoderKL, decoder: nn.Module | None = None) -> None:
         """Take the networks over; they are changed and cannot be used by themselves afterwards.
 
         Args:
             unet: as :func:`load_unet` gives it, float32.
             vae: as :func:`load_vae` gives it, float32; only its decoder is kept.
+            decoder: in place of the VAE's, from scaled latents (batch, 4, 32, 32) to RGB in -1..1.
         """
         super().__init__()
         fold_timestep(unet)
         self.unet = unet
-        self.post_quant_conv = vae.post_quant_conv
-        self.decoder = vae.decoder
-        fold_scale(self.post_quant_conv, float(vae.config.scaling_factor))
-        _simplify(self.decoder)
+        self.decoder = FullDecoder(vae) if decoder is None else decoder
 
     def forward(self, latents: Tensor, audio: Tensor) -> Tensor:
         """Patches.
@@ -69,6 +67,22 @@ class MouthModel(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """The decoder alone: (batch, 3, 256, 256) RGB in -1..1, not limited."""
+        return self.decoder(latents)
+
+
+class FullDecoder(nn.Module):
+    """The VAE's own decoder for latents as the UNet gives them."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        """Takes the decoder's half of the VAE over and changes it."""
+        super().__init__()
+        self.post_quant_conv = vae.post_quant_conv
+        self.decoder = vae.decoder
+        fold_scale(self.post_quant_conv, float(vae.config.scaling_factor))
+        _simplify(self.decoder)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(batch, 4, 32, 32), scaled, to (batch, 3, 256, 256) RGB in -1..1, not limited."""
         return self.decoder(self.post_quant_conv(latents))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from musetalk_service.engines.musetalk.batching import PatchRunner, Pending, split
+from musetalk_service.engines.musetalk.decoders import choose_decoder
 from musetalk_service.engines.musetalk.features import positional_encoding, take_window, whisper_mel
 from musetalk_service.engines.musetalk.model import FaceEncoder, MouthModel
 from musetalk_service.engines.musetalk.options import (
@@ -59,7 +60,7 @@ def load_painter(options: MuseTalkOptions) -> "NetworkPainter":
         CheckpointError: a file is missing or wrong.
         EngineError: the device's memory is too small.
     """
-    missing = missing_files(options.model_path, options.listening.version)
+    missing = missing_files(options.model_path, options.listening.version, options.decoder)
     if missing:
         raise CheckpointError("; ".join(missing))
     device = choose_device(options)
@@ -70,7 +71,7 @@ def load_painter(options: MuseTalkOptions) -> "NetworkPainter":
     checkpoint = checkpoint_digest(vae.encoder, vae.quant_conv)
     whisper = load_whisper(options.model_path).to(device, dtype)
     faces = FaceEncoder(vae, device, torch.float32)
-    model = MouthModel(load_unet(options.model_path, options.listening.version), vae)
+    model = MouthModel(load_unet(options.model_path, options.listening.version), vae, choose_decoder(options, vae))
     runner = PatchRunner(model, device, dtype, whisper.ln_post.weight.shape[0], largest=options.largest_batch)
     runner.warm_up()
     return NetworkPainter(whisper, faces, runner, options.listening, checkpoint, latents_bytes=options.latents_bytes)

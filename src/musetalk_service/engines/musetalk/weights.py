@@ -3,6 +3,7 @@
     MODEL_PATH/musetalkV15/{unet.pth, musetalk.json}            version 1.5
     MODEL_PATH/musetalk/{pytorch_model.bin, musetalk.json}      version 1.0
     MODEL_PATH/sd-vae/{diffusion_pytorch_model.bin, config.json}
+    MODEL_PATH/taesd/{diffusion_pytorch_model.safetensors, config.json}   where MUSETALK_DECODER=taesd
     MODEL_PATH/whisper/{pytorch_model.bin, config.json}  or  MODEL_PATH/whisper/tiny.pt
 
 A ``.safetensors`` file of the same name is taken as well, and preferred.
@@ -17,11 +18,11 @@ from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from musetalk_service.engines.musetalk.options import Version
+from musetalk_service.engines.musetalk.options import Decoder, Version
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 from musetalk_service.errors import CheckpointError
 
@@ -64,6 +65,12 @@ VAE: Final = Part(
     "config.json",
     f"{_HUB}/stabilityai/sd-vae-ft-mse{_FETCH}sd-vae)",
 )
+TAESD: Final = Part(
+    "taesd",
+    ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
+    "config.json",
+    f"{_HUB}/madebyollin/taesd{_FETCH}taesd)",
+)
 WHISPER: Final = Part(
     "whisper",
     ("tiny.pt", "model.safetensors", "pytorch_model.bin"),
@@ -72,10 +79,10 @@ WHISPER: Final = Part(
 )
 
 
-def missing_files(model_path: Path, version: Version) -> list[str]:
+def missing_files(model_path: Path, version: Version, decoder: Decoder = "full") -> list[str]:
     """What is not there of what a version needs, one line each: the file and where to get it. Empty: complete."""
     lines = []
-    for part in (UNETS[version], VAE, WHISPER):
+    for part in (UNETS[version], VAE, WHISPER, *((TAESD,) if decoder == "taesd" else ())):
         folder = model_path / part.folder
         if not any((folder / name).is_file() for name in part.weights):
             lines.append(f"{folder / part.weights[-1]} is missing; get it from {part.source}")
@@ -94,6 +101,11 @@ def load_vae(model_path: Path) -> AutoencoderKL:
     """float32, on the CPU, in evaluation mode. Raises :class:`CheckpointError`."""
     state = _read(_find(model_path, VAE), VAE)
     return _build(AutoencoderKL, VAE, model_path, {_new_attention_name(name): t for name, t in state.items()})
+
+
+def load_taesd(model_path: Path) -> AutoencoderTiny:
+    """float32, on the CPU, in evaluation mode. Raises :class:`CheckpointError`."""
+    return _build(AutoencoderTiny, TAESD, model_path, _read(_find(model_path, TAESD), TAESD))
 
 
 def load_whisper(model_path: Path) -> WhisperEncoder:
