@@ -196,6 +196,12 @@ class Settings(BaseSettings):
     musetalk_latents_mb: int = Field(
         256, ge=1, description="Encoded faces are kept in the device's memory up to this size; a frame's takes 16 KB."
     )
+    musetalk_sessions: int = Field(
+        0, ge=0, description="Sessions that it serves at once; 0: as many as were measured at the start, at least one."
+    )
+    musetalk_overflow: Literal["builtin", "refuse"] = Field(
+        "builtin", description="A session beyond them gets the built-in engine, or RATE_LIMIT_EXCEEDED."
+    )
     musetalk_timeout_ms: int = Field(
         300,
         ge=40,

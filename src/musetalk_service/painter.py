@@ -16,9 +16,6 @@ from musetalk_service.services.paint_service import PaintService
 
 log = logging.getLogger(__name__)
 
-FPS = 25
-
-
 def musetalk_options(settings: Settings) -> MuseTalkOptions:
     """What the settings say about MuseTalk."""
     return MuseTalkOptions(
@@ -49,7 +46,7 @@ def run_painter(settings: Settings, bus_fd: int, path: Path) -> None:
     link = PayloadSocket(front)
     try:
         try:
-            from musetalk_service.engines.musetalk.networks import load_painter
+            from musetalk_service.engines.musetalk.networks import load_painter, sustained_sessions
 
             painter = load_painter(musetalk_options(settings))
             rates = painter.measure()
@@ -66,7 +63,7 @@ def run_painter(settings: Settings, bus_fd: int, path: Path) -> None:
             listener.listen()
             service = PaintService(painter, listener)
             service.end_with(front)
-            link.send([encode(PainterReady(*painter.info, sessions=int(max(rates.values()) / FPS)))])
+            link.send([encode(PainterReady(*painter.info, sessions=sustained_sessions(rates)))])
             while True:
                 service.step()
     except BusClosedError:

@@ -259,6 +259,8 @@ def _host_pool(settings: Settings, clock: Clock, metrics: Metrics) -> HostPool:
 def _session_settings(settings: Settings) -> SessionSettings:
     return SessionSettings(
         engine=settings.engine,
+        musetalk_sessions=settings.musetalk_sessions,
+        refuse_overflow=settings.musetalk_overflow == "refuse",
         max_sessions=settings.max_sessions,
         retry_after_s=settings.retry_after_s,
         audio_backlog_s=settings.audio_backlog_s,

@@ -11,9 +11,10 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from musetalk_service.config import default_settings
+from musetalk_service.engines.base import Engine
 from musetalk_service.server import create_app
-from support.engines import tone
-from support.in_process import Client, Service, audio_chunk, started_service
+from support.engines import GreyEngine, tone
+from support.in_process import Client, Service, audio_chunk, grey_engines, started_service
 from support.manual_clock import settle
 
 SECRET = "a secret of at least thirty-two bytes"
@@ -233,3 +234,41 @@ def test_secret_and_token_are_in_no_answer(rest: TestClient) -> None:
     answer = rest.get("/sessions", headers={"Authorization": f"Bearer {token}"})
     assert SECRET not in answer.text and token not in answer.text
     assert SECRET not in rest.get("/openapi.yaml").text
+
+
+def _with_musetalk() -> dict[str, Engine]:
+    """A fast engine under another's name."""
+    return {"musetalk": GreyEngine("musetalk"), **grey_engines()}
+
+
+async def test_sessions_beyond_musetalks_capacity_get_the_built_in_engine(cache_dir: Path) -> None:
+    limit = {"engine": "musetalk", "musetalk_sessions": 1}
+    async with started_service(cache_dir, engines=_with_musetalk, **limit) as service:
+        first, second, third = [await service.session(name) for name in ("alice", "bob", "carol")]
+        begun = [client.answers("INIT_SUCCESS")[0].data.engine for client in (first, second, third)]
+        assert begun == ["musetalk", "builtin", "builtin"]
+        first.send("CLOSE")
+        await settle()
+        second.send("SWITCH_ENGINE", {"engine": "musetalk"})
+        await settle()
+        third.send("SWITCH_ENGINE", {"engine": "musetalk"})
+        await settle()
+        assert [c.answers("ENGINE_SWITCHED")[0].data.engine for c in (second, third)] == ["musetalk", "builtin"]
+        second.send("SWITCH_ENGINE", {"engine": "musetalk"})  # has it already
+        await settle()
+        assert second.answers("ENGINE_SWITCHED")[1].data.engine == "musetalk"
+
+
+async def test_sessions_beyond_musetalks_capacity_are_refused_where_that_is_set(cache_dir: Path) -> None:
+    limit = {"engine": "musetalk", "musetalk_sessions": 1, "musetalk_overflow": "refuse"}
+    async with started_service(cache_dir, engines=_with_musetalk, **limit) as service:
+        await service.session("alice")
+        client = service.connect("bob")
+        await _init(client)
+        assert client.errors == ["RATE_LIMIT_EXCEEDED"]
+        assert client.answers("ERROR")[0].data.details["retry_after_ms"] == 5000
+        await _init(client, engine="builtin")
+        assert client.answers("INIT_SUCCESS")[0].data.engine == "builtin"
+        client.send("SWITCH_ENGINE", {"engine": "musetalk"})
+        await settle()
+        assert client.errors == ["RATE_LIMIT_EXCEEDED"] * 2

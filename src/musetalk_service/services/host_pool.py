@@ -161,6 +161,11 @@ class HostPool:
         """Whether there is a host to assign."""
         return any(host.alive for host in self._hosts)
 
+    @property
+    def musetalk_sessions(self) -> int | None:
+        """As many as the painter has measured that it can serve; None: not known."""
+        return None if self._painter is None else self._painter.sessions
+
     def look_ahead_of(self, engine: str) -> int:
         """Samples that an engine hears ahead. Raises :class:`InvalidMessageError` for one that no host has loaded."""
         loaded = {status.name: status for host in self._hosts for status in host.ready.engines}

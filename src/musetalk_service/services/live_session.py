@@ -32,6 +32,10 @@ class SessionSettings:
     """The limits and choices that sessions are made with."""
 
     engine: str
+    musetalk_sessions: int
+    """That MuseTalk serves at once; 0: as many as the painter has measured."""
+    refuse_overflow: bool
+    """Refuse a session beyond them instead of giving it the built-in engine."""
     max_sessions: int
     retry_after_s: int
     audio_backlog_s: float
@@ -116,6 +120,11 @@ class LiveSession:
     @property
     def waiting(self) -> bool:
         return self.stream is not None and self.stream.waiting
+
+    @property
+    def engine(self) -> str:
+        """The engine that it was given; while that fails its stand-in draws."""
+        return self._engine
 
     @property
     def delay_ms(self) -> int:

@@ -26,8 +26,8 @@ class PainterProcess:
         self._task: asyncio.Task[None] | None = None
         self._known = asyncio.Event()
         self._failed = False
-        self.ready: PainterReady | None = None
-        """What the painter said of itself; None while there is none."""
+        self.sessions: int | None = None
+        """That it can serve at once, as measured; None until it has been ready."""
 
     @property
     def host_arguments(self) -> Sequence[str]:
@@ -62,7 +62,6 @@ class PainterProcess:
             async for payload in read_payloads(reader):
                 self._receive(decode_answer(payload))
         finally:
-            self.ready = None
             writer.close()
             await end_process(process)
         if self._failed:
@@ -71,7 +70,7 @@ class PainterProcess:
     def _receive(self, message: object) -> None:
         match message:
             case PainterReady():
-                self.ready = message
+                self.sessions = message.sessions
                 log.info("MuseTalk is ready", extra={"device": message.device, "sessions": message.sessions})
             case PainterFailed():
                 self._failed = True

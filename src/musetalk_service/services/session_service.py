@@ -170,13 +170,16 @@ class SessionService:
     def begin(self, live: LiveSession, opened: Session, options: wire.InitData) -> None:
         """INIT was accepted: the session is known by its final id, and its picture can start.
 
-        Raises :class:`InvalidMessageError` for a picture or an engine that is not served; nothing has changed then.
+        Raises :class:`InvalidMessageError` for a picture or an engine that is not served, :class:`AtCapacityError` for
+        an engine that is full; nothing has changed then.
         """
         provisional = live.protocol.session_id
-        look_ahead = None if options.engine is None else self._hosts.look_ahead_of(options.engine)
+        if options.engine is not None:
+            self._hosts.look_ahead_of(options.engine)  # is it served?
+        engine = self._with_room(live, options.engine or self.settings.engine)
         live.open(opened, options, self._hosts)
-        if options.engine is not None and look_ahead is not None:
-            live.choose_engine(options.engine, look_ahead)
+        if engine != self.settings.engine:
+            live.choose_engine(engine, self._hosts.look_ahead_of(engine))
         self._sessions.pop(provisional, None)
         self._sessions[opened.session_id] = live
         self.metrics.sessions_total.inc()
@@ -188,14 +191,31 @@ class SessionService:
     def switch_engine(self, live: LiveSession, name: str) -> None:
         """Another engine from the next frame on, and ENGINE_SWITCHED.
 
-        Raises :class:`InvalidMessageError` for one that no host has loaded.
+        Raises :class:`InvalidMessageError` for one that no host has loaded, :class:`AtCapacityError` for one that is
+        full.
         """
+        self._hosts.look_ahead_of(name)  # is it served?
+        name = self._with_room(live, name)
         live.choose_engine(name, self._hosts.look_ahead_of(name))
         live.answer(
             wire.EngineSwitched(
                 session_id=live.protocol.session_id, data=wire.EngineSwitchedData(engine=name, delay_ms=live.delay_ms)
             )
         )
+
+    def _with_room(self, live: LiveSession, engine: str) -> str:
+        """The engine that is asked for, or what a session gets that would make others late.
+
+        Raises :class:`AtCapacityError`.
+        """
+        limit = self.settings.musetalk_sessions or self._hosts.musetalk_sessions
+        if engine != "musetalk" or limit is None:
+            return engine
+        if sum(other.stream is not None and other.engine == engine for other in self if other is not live) < limit:
+            return engine
+        if self.settings.refuse_overflow:
+            raise self._at_capacity(f"all {limit} sessions of MuseTalk are taken", "musetalk")
+        return "builtin"
 
     def release(self, live: LiveSession) -> None:
         """The connection is over. Twice is fine."""

@@ -119,12 +119,14 @@ class PatchRunner:
             return self._model(faces.contiguous(memory_format=torch.channels_last), heard).cpu()
 
     def _forget(self, size: int) -> None:
-        """Do without a batch size that does not fit. Raises :class:`EngineError` when it was the smallest."""
-        self._graphs = {kept: graph for kept, graph in self._graphs.items() if kept < size}
-        self._sizes = [kept for kept in self._sizes if kept < size]
+        """Do without a batch size that does not fit; the smallest stays, and raises :class:`EngineError`."""
+        smaller = [kept for kept in self._sizes if kept < size]
+        if smaller:
+            self._sizes = smaller
+            self._graphs = {kept: graph for kept, graph in self._graphs.items() if kept < size}
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if not self._sizes:
+        if not smaller:
             raise EngineError(f"the memory of {self.device} is too small for one frame")
         log.warning("batches made smaller", extra={"largest": self._sizes[-1], "device": str(self.device)})
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from musetalk_service.engines.musetalk.painter import Latents, PainterInfo, Pain
 from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper, missing_files
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 from musetalk_service.errors import CheckpointError, EngineError
+from musetalk_service.models.media import FRAME_SECONDS
 from musetalk_service.utils.byte_cache import ByteCache
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ _FULL_SCALE: Final = 32_768.0
 _HEARD_BYTES: Final = 64 << 20
 """What has been heard of hops that are not over."""
 _MEASURED_RUNS: Final = 3
+_USED: Final = 0.9
 
 
 def choose_device(options: MuseTalkOptions) -> torch.device:
@@ -179,6 +181,15 @@ class NetworkPainter:
             if not half:
                 raise EngineError(f"the memory of {self._runner.device} is too small for one window of audio") from None
         return self._encode(windows[:half]) + self._encode(windows[half:])
+
+
+def sustained_sessions(rates: Mapping[int, float]) -> int:
+    """How many sessions of 25 frames a second keep up, from the frames a second of each batch size; at least one.
+
+    A batch that alone takes longer than a frame is shown does not count, and a tenth is left for what comes unevenly.
+    """
+    in_time = [rate for size, rate in rates.items() if size <= rate * FRAME_SECONDS]
+    return max(1, int(_USED * max(in_time, default=0.0) * FRAME_SECONDS))
 
 
 def hear(encoder: WhisperEncoder, windows: list[Window], listening: Listening, device: torch.device) -> list[Tensor]:
