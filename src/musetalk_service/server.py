@@ -36,6 +36,7 @@ from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import SessionSettings
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.official_avatars import OfficialAvatars
 from musetalk_service.services.painter_process import PainterProcess
 from musetalk_service.services.preparation_service import PreparationService, PreparationSettings
 from musetalk_service.services.rate_limits import RateLimiter, RateLimits
@@ -76,16 +77,23 @@ class Front:
             memory_bytes=settings.avatar_memory_mb << 20,
         )
         self.frame_clock = FrameClock(self.clock, self.metrics)
+        self.preparations = PreparationService(self.avatars, _preparation_settings(settings), prepare_command)
+        self.official = OfficialAvatars(
+            self.avatars.library,
+            self.preparations,
+            require_consent=settings.require_consent,
+            retry_after_s=settings.retry_after_s,
+        )
         self.sessions = SessionService(
             _session_settings(settings),
             avatars=self.avatars,
+            official=self.official,
             hosts=self.hosts,
             frame_clock=self.frame_clock,
             clock=self.clock,
             metrics=self.metrics,
         )
         self.authenticator = _authenticator(settings)
-        self.preparations = PreparationService(self.avatars, _preparation_settings(settings), prepare_command)
         self.messages = MessageHandler(self.sessions)
         self.connections = ConnectionHandler(
             self.sessions,
@@ -108,6 +116,7 @@ class Front:
         await self.avatars.prepare(self.hosts, self.settings.preload_avatars)
         await self.hosts.first()
         self.frame_clock.start()
+        self.official.start()
         self._janitor = asyncio.create_task(self._expire(), name="janitor")
 
     async def close(self) -> None:
@@ -115,6 +124,7 @@ class Front:
         self.sessions.drain()
         if self._janitor is not None:
             self._janitor.cancel()
+        await self.official.close()
         await self.preparations.close()
         await self.avatars.close()
         await self.frame_clock.close()
@@ -293,6 +303,7 @@ def _avatars_handler(settings: Settings, front: Front) -> AvatarsHandler:
     return AvatarsHandler(
         front.avatars,
         front.preparations,
+        front.official,
         front.sessions,
         front.hosts,
         front.authenticator,

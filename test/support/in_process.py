@@ -47,10 +47,12 @@ def default_avatar() -> Avatar:
 class InProcessHost:
     """One engine host and the link to it; replies come at once, later, or never."""
 
-    def __init__(self, engines: dict[str, Engine], clock: Clock) -> None:
+    def __init__(
+        self, engines: dict[str, Engine], clock: Clock, avatars: Callable[[str], Avatar] = lambda _: default_avatar()
+    ) -> None:
         self.engines = engines
         scheduler = EngineScheduler(engines, clock.now)
-        self.engine_host = EngineHost(scheduler, lambda _: default_avatar(), lambda: Voice(load_network()))
+        self.engine_host = EngineHost(scheduler, avatars, lambda: Voice(load_network()))
         self.received: list[bus.UpMessage] = []
         self.all_forms = False
         """Whether idle clips are made beyond the one that the service cannot do without."""
@@ -289,17 +291,19 @@ async def started_service(
     engines: Callable[[], dict[str, Engine]] = grey_engines,
     all_forms: bool = False,
     prepare_command: Sequence[str] = preparation_child.COMMAND,
+    avatars: Callable[[str], Avatar] = lambda _: default_avatar(),
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """A service on a manual clock with ``hosts`` hosts; ends with everything given back.
 
+    Hosts show the default avatar whatever is asked for, unless ``avatars`` finds others.
     Lost connections end their session at once, unless ``resume_grace_s`` says otherwise. Of the idle clips
     only the first is made, in its best form, unless ``all_forms`` are wanted (of two clips then).
     """
     clock = ManualClock()
     folder = cache_dir / ("in-process-forms" if all_forms else "in-process")
     chosen: Settings = default_settings().model_copy(update={"cache_dir": folder, "resume_grace_s": 0.0, **settings})
-    members = [InProcessHost(engines(), clock) for _ in range(hosts)]
+    members = [InProcessHost(engines(), clock, avatars) for _ in range(hosts)]
     for member in members:
         member.all_forms = all_forms
     metrics = Metrics()

@@ -13,7 +13,8 @@ COMMAND = (sys.executable, __file__)
 def main() -> None:
     order = json.loads(sys.stdin.read())
     staged = Path(order["staged"])
-    does = Path(order["source"]).read_text(errors="replace")
+    source = Path(order["source"])
+    does = (source / "does" if source.is_dir() else source).read_text(errors="replace")
     _say({"kind": "progress", "stage": "face", "percent": 50})
     (staged / "half").write_text("half")
     if does == "crash":
@@ -34,10 +35,18 @@ def main() -> None:
     drawn = resources.files("musetalk_service") / "assets" / "default_avatar"
     for name in ("portrait.png", "landmarks.json"):
         (staged / name).write_bytes((drawn / name).read_bytes())
+    extra = {}
+    if order["official"] is not None:
+        extra["official"] = {"files": order["official"], "mask_left": 0, "mask_top": 0}
+        if does == "no landmarker" and order["needs_face"]:
+            _say({"kind": "refused", "reason": {"code": "unavailable", "message": "none", "advice": "install it"}})
+            return
+        if does == "no landmarker":
+            extra["official"] |= {"no_face_code": "unavailable", "no_face": "none", "no_face_advice": "install it"}
     if does == "damaged":
         (staged / "portrait.png").write_bytes(b"no picture")
-    source = {"kind": "photo", "width": 512, "height": 512, "sha256": "0" * 64}
-    _say({"kind": "finished", "source": source})
+    facts = {"kind": "photo", "width": 512, "height": 512, "sha256": "0" * 64}
+    _say({"kind": "finished", "source": facts, "extra": extra})
 
 
 def _say(line: object) -> None:

@@ -21,13 +21,14 @@ from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.errors import InvalidMessageError, ModelNotFoundError
 from musetalk_service.handlers.http_handler import Authorization, ErrorBody, UserId
 from musetalk_service.handlers.uploads import Uploads, inside
-from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest
+from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest, Official
 from musetalk_service.models.clips import DEFAULT_CLIP
 from musetalk_service.models.messages import USER_ID_PATTERN
-from musetalk_service.models.preparation import JobStatus
+from musetalk_service.models.preparation import JobStatus, Refusal
 from musetalk_service.services.authentication import Authenticator, Principal, read_credentials, require
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.host_pool import HostPool
+from musetalk_service.services.official_avatars import OfficialAvatars
 from musetalk_service.services.preparation_service import PreparationService
 from musetalk_service.services.session_service import SessionService
 from musetalk_service.utils.pictures import jpeg, thumbnail
@@ -62,11 +63,15 @@ class AvatarInfo(BaseModel):
     """One prepared avatar."""
 
     user_id: str
+    status: Literal["ready", "processing", "failed"] = Field(
+        description="Avatars of the published MuseTalk scripts that lie in AVATARS_DIR are not ready at once."
+    )
+    reason: Refusal | None = Field(description="Why it has failed, or is not ready for every engine.")
     version: str
     created: datetime
     kind: Literal["photo", "video"]
     clips: dict[str, int] = Field(description="Frames of each clip, at 25 per second; what available_videos will say.")
-    engines: list[str] = Field(description="Engines that can show it.")
+    engines: list[str] = Field(description="Engines of this server that it is ready for.")
     consent: Consent | None
     thumbnail: str = Field(description="Path of a small JPEG picture.")
     preview: str = Field(description="Path of its idle clip as MP4.")
@@ -102,6 +107,7 @@ class AvatarsHandler:
 
     avatars: AvatarService
     jobs: PreparationService
+    official: OfficialAvatars
     sessions: SessionService
     hosts: HostPool
     authenticator: Authenticator
@@ -306,7 +312,7 @@ class AvatarsHandler:
     async def list_avatars(self, authorization: Authorization = None) -> AvatarList:
         """Sorted by user id."""
         principal = await self._principal(authorization)
-        ids = await asyncio.to_thread(self.library.ids)
+        ids = await asyncio.to_thread(lambda: sorted({*self.library.ids(), *self.library.official_ids()}))
         if principal is not None and "admin" not in principal.scopes:
             ids = [avatar_id for avatar_id in ids if avatar_id == principal.user_id]
         infos = await asyncio.gather(*(asyncio.to_thread(self._info, avatar_id) for avatar_id in ids))
@@ -349,17 +355,39 @@ class AvatarsHandler:
     def _info(self, user_id: str) -> AvatarInfo | None:
         ref = self.library.find(user_id)
         if ref is None:
-            return None
+            return self._official_info(user_id)
         manifest: Manifest = self.library.manifest(ref)
         avatar = self.library.load(ref)
+        there = {engine.name for host in self.hosts.hosts for engine in host.ready.engines}
         return AvatarInfo(
             user_id=user_id,
+            status="ready",
+            reason=_no_face(manifest.official),
             version=manifest.version,
             created=manifest.created,
             kind=manifest.source.kind,
             clips={clip: avatar.clip_frames(clip) for clip in avatar.clips},
-            engines=sorted({engine.name for host in self.hosts.hosts for engine in host.ready.engines}),
+            engines=sorted(there if avatar.has_face else there.intersection(manifest.engines)),
             consent=manifest.consent,
+            thumbnail=f"/avatars/{user_id}/thumbnail.jpg",
+            preview=f"/avatars/{user_id}/preview.mp4",
+        )
+
+    def _official_info(self, user_id: str) -> AvatarInfo | None:
+        """Of one that lies there, but cannot be used yet."""
+        files, state = self.library.official(user_id), self.official.state(user_id)
+        if files is None or state is None:
+            return None
+        return AvatarInfo(
+            user_id=user_id,
+            status=state.status,
+            reason=state.reason,
+            version=files,
+            created=datetime.fromtimestamp((self.library.root / user_id).stat().st_mtime, timezone.utc),
+            kind="video",
+            clips={},
+            engines=[],
+            consent=None,
             thumbnail=f"/avatars/{user_id}/thumbnail.jpg",
             preview=f"/avatars/{user_id}/preview.mp4",
         )
@@ -381,6 +409,12 @@ class AvatarsHandler:
         principal = await self._principal(authorization)
         if principal is not None:
             require(principal, user_id, "drive")
+
+
+def _no_face(official: Official | None) -> Refusal | None:
+    if official is None or official.no_face_code is None:
+        return None
+    return Refusal(code=official.no_face_code, message=official.no_face, advice=official.no_face_advice)
 
 
 def _no_avatar(user_id: str) -> ModelNotFoundError:

@@ -64,7 +64,8 @@ class Official(_Model):
     no_face_code: Annotated[
         str | None, Field(description="Why it has no landmarks, as a refused upload's code; null where it has.")
     ] = None
-    no_face: Annotated[str, Field(description="The same for people, with what to do about it.")] = ""
+    no_face: Annotated[str, Field(description="The same for people.")] = ""
+    no_face_advice: Annotated[str, Field(description="What to do about it.")] = ""
 
 
 class Manifest(_Model):

@@ -99,7 +99,8 @@ def take_official(
         mask_left=left,
         mask_top=top,
         no_face_code=None if refused is None else refused.code,
-        no_face="" if refused is None else str(refused),
+        no_face="" if refused is None else refused.message,
+        no_face_advice="" if refused is None else refused.advice,
     )
     extra["base_video"] = {name: clip.model_dump() for name in (DEFAULT_CLIP, DEFAULT_SPEAKING_CLIP)}
     extra["official"] = official.model_dump()

@@ -43,6 +43,8 @@ class ReadyAvatar:
     clip_frames: Mapping[str, int]
     idle: dict[str, dict[str, Packets]]
     """By rendition, then by clip."""
+    has_face: bool = True
+    """False: only MuseTalk can make it speak."""
 
     @property
     def name(self) -> str:
@@ -147,6 +149,11 @@ class AvatarService:
         await self.prune()
         return ready
 
+    async def replaced(self, avatar_id: str) -> None:
+        """The same, where nobody waits for it: it is made ready for the first session that shows it."""
+        self._forget(avatar_id, but=self.library.find(avatar_id))
+        await self.prune()
+
     async def prune(self) -> None:
         """Delete versions and packets that are neither current nor in use."""
         await asyncio.to_thread(self.library.prune, self.refs_in_use())
@@ -190,7 +197,8 @@ class AvatarService:
     async def _begin_ready(self, avatar: Avatar) -> ReadyAvatar:
         assert self._hosts is not None  # prepare() comes first
         lengths = {clip: avatar.clip_frames(clip) for clip in avatar.clips}
-        ready = ReadyAvatar(avatar.name, lengths, {rendition.name: {} for rendition in self.renditions})
+        idle: dict[str, dict[str, Packets]] = {rendition.name: {} for rendition in self.renditions}
+        ready = ReadyAvatar(avatar.name, lengths, idle, avatar.has_face)
         await self._add(self._hosts, avatar, ready, DEFAULT_CLIP, self.renditions[:1], urgent=True)
         self._in_use.add(ready)
         return ready

@@ -147,9 +147,7 @@ class LiveSession:
         self.director = self._direct()
         self.stream = SessionStream(
             opened.session_id,
-            StreamSettings(
-                self.avatar.ref, self._engine, context.settings.late_limit_s, options.blendshapes
-            ),
+            StreamSettings(self.avatar.ref, self._engine, context.settings.late_limit_s, options.blendshapes),
             idle=self.avatar.idle[self.rendition.name],
             rendition=self.rendition,
             director=self.director,

@@ -73,6 +73,9 @@ class _Job:
     status: JobStatus
     upload: Path
     consent: Consent | None
+    official: str | None = None
+    """Tells the files of a folder of the published scripts, which is not ours to delete, from later ones."""
+    needs_face: bool = False
     staged: Path | None = None
     ready: ReadyAvatar | None = None
     task: asyncio.Task[Refusal | None] | None = None
@@ -107,14 +110,26 @@ class PreparationService:
 
     def submit(self, user_id: str, upload: Path, consent: Consent | None) -> JobStatus:
         """Begin a job. ``upload`` is deleted when it ends. Raises what :meth:`check_room` does."""
+        return self._begin(_Job(_queued(user_id), upload, consent))
+
+    def submit_official(
+        self, user_id: str, folder: Path, files: str, *, needs_face: bool, consent: Consent | None
+    ) -> JobStatus:
+        """The same for a folder of the published MuseTalk scripts, which stays. Nobody waits for what comes of it.
+
+        ``needs_face``: without landmarks it is not wanted.
+        """
+        return self._begin(_Job(_queued(user_id), folder, consent, files, needs_face))
+
+    def _begin(self, job: _Job) -> JobStatus:
+        user_id = job.status.user_id
         self.check_room(user_id)
-        status = JobStatus(status="processing", user_id=user_id, job_id=secrets.token_hex(8), stage="queued", percent=0)
-        job = self._jobs[user_id] = _Job(status, upload, consent)
+        self._jobs[user_id] = job
         self._jobs.move_to_end(user_id)
         self._forget_oldest()
         job.task = asyncio.create_task(self._run(job), name=f"prepare-{user_id}")
         job.task.add_done_callback(lambda task: _conclude(job, task))  # also of a task that never began
-        return status
+        return job.status
 
     async def make_face(self, picture: bytes) -> ReadyAvatar:
         """An avatar of one picture for one session alone, which is gone with the session.
@@ -201,7 +216,9 @@ class PreparationService:
                 return outcome
             job.update(stage="encoding", percent=95)
             await asyncio.to_thread(self._avatars.library.publish, job.staged, outcome)
-        if user_id.startswith("~"):
+        if job.official is not None:
+            await self._avatars.replaced(user_id)
+        elif user_id.startswith("~"):
             job.ready = await self._avatars.make_ready_once(f"{user_id}@{outcome.version}")
         else:
             await self._avatars.published(user_id)
@@ -211,6 +228,8 @@ class PreparationService:
         settings = self._settings
         order = Order(
             source=job.upload,
+            official=job.official,
+            needs_face=job.needs_face,
             staged=staged,
             avatar_id=job.status.user_id,
             version=new_version(),
@@ -260,6 +279,10 @@ class PreparationService:
         return last if process.returncode == 0 else None
 
 
+def _queued(user_id: str) -> JobStatus:
+    return JobStatus(status="processing", user_id=user_id, job_id=secrets.token_hex(8), stage="queued", percent=0)
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     """No process of the group is left, whatever it was doing."""
     with contextlib.suppress(ProcessLookupError):
@@ -269,7 +292,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def _conclude(job: _Job, task: "asyncio.Task[Refusal | None]") -> None:
     """Nothing but the outcome is left."""
-    job.upload.unlink(missing_ok=True)
+    if job.official is None:
+        job.upload.unlink(missing_ok=True)
     if job.staged is not None:
         shutil.rmtree(job.staged, ignore_errors=True)
     reason = _CANCELLED if task.cancelled() else _explain(job, task)

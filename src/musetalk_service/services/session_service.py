@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 
 from musetalk_service.engines.avatar import DEFAULT_AVATAR
-from musetalk_service.errors import AtCapacityError, InvalidSessionError
+from musetalk_service.errors import AtCapacityError, InvalidSessionError, ModelNotFoundError
 from musetalk_service.models import messages as wire
 from musetalk_service.models.session import Session, State, Trigger, adopt_session_id
 from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
@@ -15,6 +15,7 @@ from musetalk_service.services.frame_clock import FrameClock
 from musetalk_service.services.host_pool import HostPool
 from musetalk_service.services.live_session import LiveSession, SessionContext, SessionSettings
 from musetalk_service.services.metrics import Metrics
+from musetalk_service.services.official_avatars import OfficialAvatars
 from musetalk_service.utils.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class SessionService:
         settings: SessionSettings,
         *,
         avatars: AvatarService,
+        official: OfficialAvatars,
         hosts: HostPool,
         frame_clock: FrameClock,
         clock: Clock,
@@ -38,6 +40,7 @@ class SessionService:
         self.metrics = metrics
         self._context = SessionContext(settings, avatars.renditions, frame_clock, clock, metrics)
         self._avatars = avatars
+        self._official = official
         self._hosts = hosts
         self._sessions: dict[str, LiveSession] = {}
         self._draining = False
@@ -75,7 +78,13 @@ class SessionService:
         :class:`ProcessingError`.
         """
         self._check_up()
-        return await self._avatars.obtain(user_id)
+        await self._official.check(user_id)
+        ready = await self._avatars.obtain(user_id)
+        if not ready.has_face and not any(host.engine_status("musetalk") for host in self._hosts.hosts):
+            raise ModelNotFoundError(
+                "this user's avatar is ready for MuseTalk only, which does not run here", user_id=user_id
+            )
+        return ready
 
     def admit(self, user_id: str, avatar: ReadyAvatar) -> LiveSession:
         """A slot for a new connection, before its handshake is answered.
