@@ -70,14 +70,14 @@ class OfficialAvatars:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def check(self, avatar_id: str) -> None:
+    def check(self, avatar_id: str) -> None:
         """Before a session shows an avatar: begin what is to be done for it.
 
         Raises :class:`AtCapacityError` while it cannot be used yet, :class:`ModelNotFoundError` where it never will.
         """
-        if self._library.official(avatar_id) is None:  # a stat: less than a thread would take
+        if self._library.official(avatar_id) is None:  # a few stats: less than a thread would take
             return
-        await self.begin(avatar_id)
+        self.begin(avatar_id)
         state = self.state(avatar_id)
         if state is None:
             return
@@ -99,9 +99,9 @@ class OfficialAvatars:
         reason = self._refused.get((avatar_id, files, False))
         return OfficialState("processing") if reason is None else OfficialState("failed", reason)
 
-    async def begin(self, avatar_id: str) -> None:
+    def begin(self, avatar_id: str) -> None:
         """Make a version of what lies there in the background, unless that is done, under way, or has failed."""
-        work = await asyncio.to_thread(self._find_work, avatar_id)
+        work = self._find_work(avatar_id)
         if work is None or avatar_id in self._running:
             return
         if self._require_consent and work.consent is None:
@@ -112,7 +112,7 @@ class OfficialAvatars:
 
     async def _prepare_all(self) -> None:
         for avatar_id in await asyncio.to_thread(self._library.official_ids):
-            await self.begin(avatar_id)
+            self.begin(avatar_id)
             task = self._running.get(avatar_id)
             if task is not None:
                 await asyncio.wait([task])

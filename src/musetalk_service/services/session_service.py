@@ -78,9 +78,10 @@ class SessionService:
         :class:`ProcessingError`.
         """
         self._check_up()
-        await self._official.check(user_id)
+        self._official.check(user_id)
         ready = await self._avatars.obtain(user_id)
-        if not ready.has_face and not any(host.engine_status("musetalk") for host in self._hosts.hosts):
+        there = {engine.name for host in self._hosts.hosts for engine in host.ready.engines}
+        if not ready.has_face and "musetalk" not in there:
             raise ModelNotFoundError(
                 "this user's avatar is ready for MuseTalk only, which does not run here", user_id=user_id
             )

@@ -51,12 +51,12 @@ async def test_what_lies_there_is_prepared_at_the_start(tmp_path: Path, cache_di
     async with service(tmp_path, cache_dir) as official:
         assert official.state("anna") is not None and official.state("anna").status == "processing"  # type: ignore[union-attr]
         with pytest.raises(AtCapacityError, match="is being prepared") as refusal:
-            await official.check("anna")
+            official.check("anna")
         assert refusal.value.details["retry_after_ms"]
         await ended(official)
-        await official.check("anna")
-        await official.check("bea")
-        await official.check("nobody")
+        official.check("anna")
+        official.check("bea")
+        official.check("nobody")
         assert official.state("anna") is None
         assert found(tmp_path, "anna") and found(tmp_path, "bea")
         assert (tmp_path / "anna" / "coords.pkl").exists()
@@ -70,13 +70,13 @@ async def test_what_comes_later_is_prepared_when_it_is_wanted_and_again_when_it_
         await ended(official)
         folder = lay(tmp_path, "anna")
         with pytest.raises(AtCapacityError):
-            await official.check("anna")
+            official.check("anna")
         await ended(official)
-        await official.check("anna")
+        official.check("anna")
         assert not official._running
         first = AvatarLibrary(tmp_path).find("anna")
         (folder / "latents.pt").write_bytes(b"others")
-        await official.check("anna")  # the version before is shown meanwhile
+        official.check("anna")  # the version before is shown meanwhile
         await ended(official)
         assert AvatarLibrary(tmp_path).find("anna") != first
 
@@ -87,16 +87,16 @@ async def test_what_cannot_be_used_says_why_and_is_not_tried_again(tmp_path: Pat
         await ended(official)
         for _ in range(2):
             with pytest.raises(ModelNotFoundError, match=r"cannot be used: no face\. show one"):
-                await official.check("anna")
+                official.check("anna")
             assert not official._running
         state = official.state("anna")
         assert state is not None and state.status == "failed" and state.reason is not None
         (folder / "does").write_text("fine")
         (folder / "coords.pkl").write_bytes(b"others")
         with pytest.raises(AtCapacityError):
-            await official.check("anna")
+            official.check("anna")
         await ended(official)
-        await official.check("anna")
+        official.check("anna")
 
 
 async def test_a_landmarker_that_comes_later_gives_it_a_face(tmp_path: Path, cache_dir: Path) -> None:
@@ -107,14 +107,14 @@ async def test_a_landmarker_that_comes_later_gives_it_a_face(tmp_path: Path, cac
         before = AvatarLibrary(tmp_path).find("anna")
         official._has_landmarker = True
         for _ in range(2):
-            await official.check("anna")
+            official.check("anna")
             await ended(official)
             assert AvatarLibrary(tmp_path).find("anna") == before  # there is none yet, and nothing is done twice
         assert ("anna", AvatarLibrary(tmp_path).official("anna"), True) in official._refused
     (folder / "does").write_text("fine")
     async with service(tmp_path, cache_dir) as official:
         official._has_landmarker = True
-        await official.check("anna")
+        official.check("anna")
         await ended(official)
         made = found(tmp_path, "anna")
         assert made is not None and made.no_face_code is None
@@ -125,7 +125,7 @@ async def test_uploads_take_its_place(tmp_path: Path, cache_dir: Path) -> None:
     ref = publish(tmp_path, "anna")
     async with service(tmp_path, cache_dir) as official:
         await ended(official)
-        await official.check("anna")
+        official.check("anna")
         assert AvatarLibrary(tmp_path).find("anna") == ref
 
 
@@ -134,7 +134,7 @@ async def test_consent_can_be_demanded(tmp_path: Path, cache_dir: Path) -> None:
     async with service(tmp_path, cache_dir, require_consent=True) as official:
         await ended(official)
         with pytest.raises(ModelNotFoundError, match="who agreed to the use of this face"):
-            await official.check("anna")
+            official.check("anna")
     assert found(tmp_path, "anna") is None
 
 
@@ -150,5 +150,5 @@ async def test_links_are_not_followed(tmp_path: Path, cache_dir: Path, part: str
         (root / "anna" / part).rename(tmp_path / part)
         (root / "anna" / part).symlink_to(tmp_path / part)
     async with service(root, cache_dir) as official:
-        await official.check("anna")
+        official.check("anna")
         assert official.state("anna") is None and AvatarLibrary(root).official_ids() == []
