@@ -19,6 +19,7 @@ import torch
 from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import Engine
 from musetalk_service.engines.musetalk.engine import MuseTalkEngine
+from musetalk_service.engines.musetalk.networks import load_painter
 from musetalk_service.engines.musetalk.options import Listening, MuseTalkOptions
 from musetalk_service.engines.registry import load_engines
 from musetalk_service.host import HostAvatars
@@ -47,7 +48,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> MuseTalkEngine:
     models = write_musetalk(tmp_path_factory.mktemp("models"))
     cache = tmp_path_factory.mktemp("cache")
     listening = Listening(window_s=1.0)
-    return MuseTalkEngine(MuseTalkOptions(models, cache, device="cpu", listening=listening, largest_batch=1))
+    options = MuseTalkOptions(models, cache, device="cpu", listening=listening, largest_batch=1)
+    return MuseTalkEngine(options, load_painter(options))
 
 
 @asynccontextmanager
@@ -84,7 +86,7 @@ async def test_musetalk_paints_on_it_with_what_came_with_it(
     def refuse(*_: object) -> None:
         raise AssertionError("a face was encoded")
 
-    monkeypatch.setattr(engine._faces, "_encoder", refuse)
+    monkeypatch.setattr(engine._painter, "encode_face", refuse)
     write_official(
         tmp_path / "avatars" / "anna", 4, doubled=doubled, faceless=faceless, picture=_picture, face=lambda _: FACE
     )

@@ -213,7 +213,9 @@ def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
                 for name in (LATENTS_FILE, MASKS_FILE, PLACES_FILE):
                     _member(folder, name)
                 video = replace(video, painted=read_painted_video(folder, manifest.official, len(video.frames)))
-            avatar = avatar.with_base_video(video)
+            # The video is as much a part of what is cached as the portrait, but too long to be read for its digest.
+            digest = hashlib.sha256(f"{avatar.digest}:{manifest.version}".encode()).hexdigest()[:16]
+            avatar = replace(avatar.with_base_video(video), digest=digest)
         elif points is None:
             raise ValueError("neither landmarks nor a video")
         return replace(avatar, folder=folder)
