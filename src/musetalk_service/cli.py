@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     musetalk.add_argument("--small", action="store_true", help="with --random-weights: a tenth as wide, for CPUs")
     musetalk.add_argument("--decoder", choices=("full", "taesd"), help="other than MUSETALK_DECODER")
     musetalk.add_argument("--seconds", type=float, default=3.0, help="for each row (3)")
+    musetalk.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG, too")
     musetalk.add_argument("--json", action="store_true", help="print a JSON object")
     musetalk.set_defaults(run=_bench_musetalk)
 
@@ -188,6 +189,7 @@ def _bench_musetalk(arguments: argparse.Namespace) -> int:
         small=arguments.small,
         seconds=arguments.seconds,
         as_json=arguments.json,
+        plot=arguments.plot,
     )
 
 

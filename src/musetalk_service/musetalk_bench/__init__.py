@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musetalk_service.engines.musetalk.options import MuseTalkOptions
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from musetalk_service.musetalk_bench.measure import Result
 
 
-def main(options: MuseTalkOptions, *, random_weights: bool, small: bool, seconds: float, as_json: bool) -> int:
+def main(
+    options: MuseTalkOptions, *, random_weights: bool, small: bool, seconds: float, as_json: bool, plot: Path | None
+) -> int:
     """Measure and print; returns the exit status.
 
     Args:
@@ -21,15 +24,19 @@ def main(options: MuseTalkOptions, *, random_weights: bool, small: bool, seconds
         small: random networks a tenth as wide, to try the command itself.
         seconds: for each row.
         as_json: print a JSON object.
+        plot: write a picture there, too.
     """
     try:
+        from musetalk_service.musetalk_bench.plot import write
         from musetalk_service.musetalk_bench.run import run
     except ImportError as error:
         print(f"{error}: pip install 'musetalk-service[musetalk]'", file=sys.stderr)
         return 1
     try:
         result = run(options, random_weights=random_weights, small=small, seconds=seconds)
-    except (CheckpointError, EngineError) as error:
+        if plot is not None:
+            write(result, plot)
+    except (CheckpointError, EngineError, OSError) as error:
         print(f"{error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(result), indent=2) if as_json else to_text(result))

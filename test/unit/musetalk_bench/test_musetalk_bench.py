@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import pytest
 
 pytest.importorskip("torch", reason="the extra musetalk is not installed")
@@ -22,9 +23,10 @@ def options(tmp_path):
     return MuseTalkOptions(tmp_path / "models", tmp_path / "cache", device="cpu", largest_batch=1)
 
 
-def test_everything_is_measured(options, capsys, monkeypatch):
+def test_everything_is_measured(options, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("musetalk_service.musetalk_bench.measure._PLAIN_BATCH", 1)
-    assert main(options, random_weights=True, small=True, seconds=0.01, as_json=True) == 0
+    assert main(options, random_weights=True, small=True, seconds=0.01, as_json=True, plot=tmp_path / "a.png") == 0
+    assert cv2.imread(str(tmp_path / "a.png")).std() > 10
     result = json.loads(capsys.readouterr().out)
     assert [row["batch"] for row in result["batches"]] == [1]
     assert result["device"] == "cpu" and result["sessions"][0]["sessions"] == 1
@@ -35,7 +37,7 @@ def test_everything_is_measured(options, capsys, monkeypatch):
 
 
 def test_missing_checkpoints_are_named(options, capsys):
-    assert main(options, random_weights=False, small=False, seconds=0.01, as_json=False) == 1
+    assert main(options, random_weights=False, small=False, seconds=0.01, as_json=False, plot=None) == 1
     assert "musetalkV15" in capsys.readouterr().err
 
 
