@@ -113,9 +113,11 @@ async def test_musetalk_paints_on_it_with_what_came_with_it(
         still, speaking = pictures[first - 1].astype(int), pictures[first + 8].astype(int)
         change = np.abs(still - speaking)
         assert change[250:380, 160:350].mean() > 5 * change[:100].mean()
-        client.send("ACTION", {"action_index": 1})
+        client.send("ACTION", {"action_index": 1})  # it has no such clip
+        client.send("SWITCH_ENGINE", {"engine": "builtin"})
         await service.run(0.1)
-        assert client.errors  # it has no such clip
+        said = [error.data.message for error in client.answers("ERROR")]
+        assert len(said) == 2 and "ready for MuseTalk only" in said[1]
 
 
 async def test_without_musetalk_it_says_what_it_is_ready_for(tmp_path: Path, cache_dir: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 
 from musetalk_service.engines.avatar import DEFAULT_AVATAR
-from musetalk_service.errors import AtCapacityError, InvalidSessionError, ModelNotFoundError
+from musetalk_service.errors import AtCapacityError, InvalidMessageError, InvalidSessionError, ModelNotFoundError
 from musetalk_service.models import messages as wire
 from musetalk_service.models.session import Session, State, Trigger, adopt_session_id
 from musetalk_service.services.avatar_service import AvatarService, ReadyAvatar
@@ -186,7 +186,8 @@ class SessionService:
         provisional = live.protocol.session_id
         if options.engine is not None:
             self._hosts.look_ahead_of(options.engine)  # is it served?
-        engine = self._with_room(live, options.engine or self.settings.engine)
+        own = self.settings.engine if live.avatar.has_face else "musetalk"
+        engine = self._with_room(live, options.engine or own)
         live.open(opened, options, self._hosts)
         if engine != self.settings.engine:
             live.choose_engine(engine, self._hosts.look_ahead_of(engine))
@@ -216,14 +217,18 @@ class SessionService:
     def _with_room(self, live: LiveSession, engine: str) -> str:
         """The engine that is asked for, or what a session gets that would make others late.
 
-        Raises :class:`AtCapacityError`.
+        Raises :class:`AtCapacityError`, :class:`InvalidMessageError` for an engine that its avatar is not ready for.
         """
+        if engine == "builtin" and not live.avatar.has_face:
+            raise InvalidMessageError(
+                "this user's avatar is ready for MuseTalk only", field="data.engine", allowed=["musetalk", "static"]
+            )
         limit = self.settings.musetalk_sessions or self._hosts.musetalk_sessions
         if engine != "musetalk" or limit is None:
             return engine
         if sum(other.stream is not None and other.engine == engine for other in self if other is not live) < limit:
             return engine
-        if self.settings.refuse_overflow:
+        if self.settings.refuse_overflow or not live.avatar.has_face:
             raise self._at_capacity(f"all {limit} sessions of MuseTalk are taken", "musetalk")
         return "builtin"
 
