@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from importlib import resources
@@ -342,8 +341,6 @@ def _explain_environment(settings: Settings) -> None:
     """Say once what is not there and what that means, instead of failing over it."""
     if settings.auth_secret is None and settings.auth_jwks is None:
         log.info("authentication is off: whoever reaches this port may use it (AUTH_SECRET or AUTH_JWKS)")
-    if settings.device == "cuda" and shutil.which("nvidia-smi") is None:
-        log.info("DEVICE=cuda but this machine has no NVIDIA driver: going on with the CPU")
     if not settings.model_path.is_dir():
         log.info(
             "MODEL_PATH is not there; the built-in engine needs no models",
