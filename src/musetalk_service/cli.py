@@ -95,6 +95,10 @@ def _add_avatar_commands(parser: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help="make a user's avatar of a photo or video")
     create.add_argument("file", type=Path, metavar="FILE")
     create.add_argument("--id", required=True, dest="avatar_id", metavar="USER_ID", help="whose avatar it is")
+    for number in (1, 2):
+        create.add_argument(
+            f"--action-{number}", type=Path, metavar="VIDEO", help=f"what action {number} shows; else it is drawn"
+        )
     create.set_defaults(run=_avatar_create)
 
     listing = actions.add_parser("list", help="print all avatars")
@@ -209,6 +213,7 @@ def _bench_face(arguments: argparse.Namespace) -> int:
 
 def _avatar_create(arguments: argparse.Namespace) -> int:
     from musetalk_service.avatar_tool import create
+    from musetalk_service.models.clips import ACTION_CLIPS
 
     return create(
         load_settings(),
@@ -216,6 +221,7 @@ def _avatar_create(arguments: argparse.Namespace) -> int:
         arguments.avatar_id,
         consent_by=arguments.consent_by,
         consent_note=arguments.consent_note,
+        actions={name: getattr(arguments, name) for name in ACTION_CLIPS if getattr(arguments, name) is not None},
     )
 
 

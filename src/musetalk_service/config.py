@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     require_consent: bool = Field(
         False, description="Refuse uploads that do not say who agreed to the use of the face (consent_by)."
     )
-    upload_max_mb: int = Field(200, ge=1, le=4096, description="Largest accepted photo or video.")
+    upload_max_mb: int = Field(200, ge=1, le=4096, description="Largest accepted upload, all its files together.")
     upload_max_seconds: float = Field(120.0, gt=0, le=3600, description="Longest accepted video.")
     upload_max_megapixels: float = Field(50.0, gt=0, le=200, description="Largest accepted photo or video frame.")
     upload_min_eye_pixels: float = Field(

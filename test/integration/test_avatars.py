@@ -49,6 +49,19 @@ async def rest(tmp_path: Path, cache_dir: Path, **settings: Any) -> AsyncIterato
         assert not uploads.is_dir() or not any(uploads.iterdir())
 
 
+async def test_videos_for_actions_go_with_the_upload(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        files = {"file": b"name the actions", "action_1": b"waves", "action_2": b"nods"}
+        parts = {name: (f"{name}.mp4", content) for name, content in files.items()}
+        assert (await api.client.post("/prepare_avatar/alice", files=parts)).status_code == 202
+        events = await api.events("alice")
+        assert events[-1]["reason"]["message"] == "action_1=waves, action_2=nods"
+        answer = await api.upload("alice", action_1="waves.mp4")
+        assert answer.status_code == 400 and answer.json()["message"] == "action_1 must be a video file"
+        parts["one_more"] = ("more.mp4", b"more")
+        assert (await api.client.post("/prepare_avatar/alice", files=parts)).status_code == 400
+
+
 async def test_upload_progress_and_a_session_on_ones_own_avatar(tmp_path: Path, cache_dir: Path) -> None:
     async with rest(tmp_path, cache_dir) as api:
         answer = await api.upload()

@@ -32,6 +32,10 @@ def main() -> None:
     if does == "refuse":
         _say({"kind": "refused", "reason": {"code": "no_face", "message": "no face", "advice": "show one"}})
         return
+    if does == "name the actions":
+        named = ", ".join(f"{name}={Path(file).read_text()}" for name, file in sorted(order["actions"].items()))
+        _say({"kind": "refused", "reason": {"code": "named", "message": named, "advice": "none"}})
+        return
     drawn = resources.files("musetalk_service") / "assets" / "default_avatar"
     for name in ("portrait.png", "landmarks.json"):
         (staged / name).write_bytes((drawn / name).read_bytes())

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,19 +21,32 @@ _BAR = 30
 _NOT_YET = "{:<24} of the published MuseTalk scripts, not used yet: serve prepares it, or avatar import"
 
 
-def create(settings: Settings, file: Path, avatar_id: str, *, consent_by: str | None, consent_note: str) -> int:
-    """Make an avatar of a photo or video; returns the exit status."""
+def create(
+    settings: Settings,
+    file: Path,
+    avatar_id: str,
+    *,
+    consent_by: str | None,
+    consent_note: str,
+    actions: Mapping[str, Path],
+) -> int:
+    """Make an avatar of a photo or video, and of videos for its action clips; returns the exit status."""
 
     def work() -> str:
         consent = _ask_consent(consent_by, consent_note, required=settings.require_consent)
-        manifest = _create(settings, file, _check_id(avatar_id), consent)
+        manifest = _create(settings, file, _check_id(avatar_id), consent, actions=actions)
         return f"{manifest.avatar_id}: made of a {manifest.source.kind}; connect as this user to see it"
 
     return _tell(work)
 
 
 def _create(
-    settings: Settings, source: Path, avatar_id: str, consent: Consent | None, official: str | None = None
+    settings: Settings,
+    source: Path,
+    avatar_id: str,
+    consent: Consent | None,
+    official: str | None = None,
+    actions: Mapping[str, Path] | None = None,
 ) -> Manifest:
     manifest = create_avatar(
         AvatarLibrary(settings.avatars_dir),
@@ -47,6 +60,7 @@ def _create(
         cache_dir=settings.cache_dir,
         report=_show_progress,
         official=official,
+        actions=actions,
     )
     _show_progress("done", 100.0)
     return manifest

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,9 +45,12 @@ def create_avatar(
     cache_dir: Path,
     report: Callable[[str, float], None],
     official: str | None = None,
+    actions: Mapping[str, Path] | None = None,
     command: Sequence[str] = PREPARE_COMMAND,
 ) -> Manifest:
     """Make an avatar of a photo or video and publish it; or of a folder of the published scripts, if ``official``.
+
+    ``actions`` are videos for action clips, by the clips' names.
 
     Raises :class:`CreationError`, :class:`ModelNotFoundError` for files that do not load, ``OSError``.
     """
@@ -56,6 +59,7 @@ def create_avatar(
         order = Order(
             source=source.resolve(strict=True),
             official=official,
+            actions={name: file.resolve(strict=True) for name, file in (actions or {}).items()},
             staged=staged,
             avatar_id=avatar_id,
             version=new_version(),

@@ -53,8 +53,9 @@ class Avatar:
     """Its version's folder, beside whose files engines keep what they compute of it; None: it has none of its own."""
 
     def with_base_video(self, video: BaseVideo) -> "Avatar":
-        """The same face, some of whose clips are a video. Other idle clips would jump, so there are none."""
-        drawn = tuple(clip for clip in self.clips if kind_of(clip) != IDLE) if self.has_face else ()
+        """The same face, some of whose clips are a video. Drawn idle clips would jump beside such ones."""
+        idles = any(kind_of(clip) == IDLE for clip in video.clips)
+        drawn = tuple(clip for clip in self.clips if not (idles and kind_of(clip) == IDLE)) if self.has_face else ()
         clips = tuple(clip for clip in self.clips if clip in drawn or clip in video.clips)
         return replace(self, base_video=video, clips=clips)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.painted_video import PaintedVideo
 from musetalk_service.models.avatar_manifest import ClipRange
-from musetalk_service.models.clips import IDLE, kind_of
+from musetalk_service.models.clips import ACTION, IDLE, kind_of
 from musetalk_service.models.media import GOP_FRAMES, HEIGHT, WIDTH, ClipPosition
 
 _LONGEST_STEP = 12
@@ -29,7 +29,7 @@ class BaseVideo:
     """What came with the frames for MuseTalk."""
 
     def length(self, clip: str) -> int:
-        """Frames of a clip, in whole GOPs."""
+        """Frames of a clip, in whole GOPs but for an action's."""
         found = self.clips[clip]
         return 2 * found.frames if found.ping_pong else found.frames
 
@@ -64,7 +64,8 @@ def read_base_video(frames: Path, transforms: Path | None, clips: Mapping[str, C
         raise ValueError(f"base video frames are {pictures.shape} {pictures.dtype}")
     video = BaseVideo(pictures, _read_transforms(transforms, len(pictures)), dict(clips))
     for name, clip in clips.items():
-        if clip.first + clip.frames > len(pictures) or video.length(name) % GOP_FRAMES:
+        looped = kind_of(name) != ACTION
+        if clip.first + clip.frames > len(pictures) or (looped and video.length(name) % GOP_FRAMES):
             raise ValueError(f"clip {name} is not among the {len(pictures)} frames, or no whole seconds long")
     return video
 

@@ -121,7 +121,7 @@ def _video(path: Path, landmarker: FaceLandmarker, limits: PhotoLimits, started:
     found = find_face(film, landmarker, lambda share: None, limits)
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames.npy"
-        made = shut_mouths(film, found, frames, lambda share: None)
+        made = shut_mouths([found.take(film)], found.shown, frames, lambda share: None)
         mapped = np.load(frames, mmap_mode="r", allow_pickle=False)  # the file lives as long as its mapping
         face = VideoFace(FaceRenderer(made.portrait, made.landmarks), mapped, made.transforms)
     seconds = time.perf_counter() - started

@@ -22,7 +22,7 @@ from musetalk_service.errors import InvalidMessageError, ModelNotFoundError
 from musetalk_service.handlers.http_handler import Authorization, ErrorBody, UserId
 from musetalk_service.handlers.uploads import Uploads, inside
 from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest, Official
-from musetalk_service.models.clips import DEFAULT_CLIP
+from musetalk_service.models.clips import ACTION_CLIPS, DEFAULT_CLIP
 from musetalk_service.models.messages import USER_ID_PATTERN
 from musetalk_service.models.preparation import JobStatus, Refusal
 from musetalk_service.services.authentication import Authenticator, Principal, read_credentials, require
@@ -48,6 +48,14 @@ _MULTIPART: Mapping[str, Any] = {
                         "video_path": {
                             "type": "string",
                             "description": "Instead of file: a file of the server, where the operator allows that.",
+                        },
+                        **{
+                            name: {
+                                "type": "string",
+                                "format": "binary",
+                                "description": "Video of what this clip shows.",
+                            }
+                            for name in ACTION_CLIPS
                         },
                         "consent_by": {"type": "string", "description": "Who agreed to the use of this face."},
                         "consent_note": {"type": "string", "description": "What was agreed."},
@@ -206,14 +214,21 @@ class AvatarsHandler:
                     require(principal, user_id, "drive")
                 self.jobs.check_room(user_id)
             consent = self._consent(fields)
-            upload = await self._take(form.get("file"), fields.get("video_path"))
+            with contextlib.ExitStack() as undo:
+                upload = await self._take(form.get("file"), fields.get("video_path"))
+                undo.callback(upload.unlink, missing_ok=True)
+                actions = {}
+                for name in ACTION_CLIPS:
+                    video = form.get(name)
+                    if isinstance(video, UploadFile):
+                        actions[name] = await asyncio.to_thread(self.uploads.keep, video)
+                        undo.callback(actions[name].unlink, missing_ok=True)
+                    elif video is not None:
+                        raise InvalidMessageError(f"{name} must be a video file", field=name)
+                status = self.jobs.submit(user_id, upload, consent, actions)
+                undo.pop_all()  # the job deletes them
         finally:
             await form.close()
-        try:
-            status = self.jobs.submit(user_id, upload, consent)
-        except BaseException:
-            upload.unlink(missing_ok=True)
-            raise
         return Accepted(
             **status.model_dump(),
             message="the avatar is being prepared",

@@ -14,6 +14,8 @@ from musetalk_service.errors import InvalidMessageError, UploadTooLargeError
 
 _FORM_BYTES = 64 << 10
 """Room for the other fields and the boundaries of a multipart body."""
+_MAX_FILES = 3
+"""The picture or video, and one for each action."""
 _MAX_FIELDS = 20
 
 
@@ -23,6 +25,7 @@ class Uploads:
 
     folder: Path
     max_bytes: int
+    """Of all files of an upload together."""
 
     async def read_form(self, request: Request) -> FormData:
         """A multipart body, files on the disk. To be closed.
@@ -35,7 +38,7 @@ class Uploads:
             raise self.too_large()
         bounded = Request(request.scope, self._bounded(request.receive, limit))
         try:
-            return await bounded.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_FORM_BYTES)
+            return await bounded.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_FORM_BYTES)
         except HTTPException as error:
             raise InvalidMessageError(f"the body is no multipart form: {error.detail}", field="body") from None
 

@@ -19,6 +19,9 @@ def action_clip(index: int) -> str:
     return f"action_{index}"
 
 
+ACTION_CLIPS = tuple(action_clip(index) for index in ACTIONS)
+
+
 def kind_of(clip: str) -> str:
     """``idle``, ``speaking`` or ``action``."""
     return clip.rpartition("_")[0]

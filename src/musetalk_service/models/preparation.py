@@ -34,6 +34,8 @@ class Order(_Model):
     """One job for the preparation process, as JSON on its standard input."""
 
     source: Path
+    actions: dict[str, Path] = {}
+    """Videos for action clips, by the clips' names."""
     official: str | None = None
     """The source is a folder of the published MuseTalk scripts, whose files this tells from later ones."""
     needs_face: bool = False

@@ -16,7 +16,7 @@ from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST
 from musetalk_service.preparation.errors import NotMediaError
 from musetalk_service.preparation.face_path import follow_face
-from musetalk_service.preparation.geometry import Framing, Picture, apply
+from musetalk_service.preparation.geometry import Framing, Picture
 from musetalk_service.preparation.landmarker import FaceLandmarker
 from musetalk_service.preparation.mouth_closer import MouthCloser
 from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, cut_large, look_closely
@@ -29,6 +29,36 @@ _INNER_PAIRS: Final = ((13, 14), (82, 87), (312, 317))
 _LIDS: Final = ((159, 145), (386, 374))
 _OPEN_EYES: Final = 0.85
 """Of the usual opening of the eyes: the best frame shows no blink."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """What is kept of one video."""
+
+    frames: FrameSource
+    framing: Framing
+    """The square that is cut out."""
+    points: NDArray[np.float32]
+    """(n, 478, 3) landmarks of each frame in pixels of that square."""
+    kept: NDArray[np.intp] | None = None
+    """Indices of the frames, rising; None: all."""
+
+    @property
+    def indices(self) -> list[int]:
+        """Of the frames that are kept."""
+        return list(range(len(self.points))) if self.kept is None else self.kept.tolist()
+
+
+@dataclass(frozen=True)
+class BestFrame:
+    """The picture that an avatar's portrait is made of."""
+
+    picture: Picture
+    """(512, 512, 3) BGR."""
+    landmarks: NDArray[np.float32]
+    """(478, 3) its pixels, found by a close look."""
+    reference: NDArray[np.float32]
+    """(478, 3) the same, found as those of a video's frames are."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +82,15 @@ class FaceInVideo:
     width: int
     height: int
     """Of the video."""
+
+    @property
+    def shown(self) -> BestFrame:
+        """What `shut_mouths` takes."""
+        return BestFrame(self.picture, self.landmarks, self.points[self.best])
+
+    def take(self, frames: FrameSource, kept: NDArray[np.intp] | None = None) -> Take:
+        """The video itself, or the frames of it that are kept."""
+        return Take(frames, self.framing, self.points, kept)
 
 
 @dataclass(frozen=True)
@@ -86,7 +125,7 @@ def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, l
 
     path = follow_face(frames, landmarker, limits, following)
     framing = path.frame()
-    points = np.array([apply(framing.matrix, found) for found in path.points])
+    points = path.within(framing)
     aperture = _aperture(points)
     best = best_frame(points, aperture)
     chosen = next(islice(frames, best, None), None)
@@ -101,47 +140,46 @@ def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, l
 
 
 def shut_mouths(
-    frames: FrameSource,
-    face: FaceInVideo,
+    takes: Sequence[Take],
+    face: BestFrame,
     target: Path,
     report: Report,
-    kept: NDArray[np.intp] | None = None,
     fades: Sequence[tuple[int, int, float]] = (),
 ) -> BaseVideo:
-    """Write frames of a video with the mouth shut.
+    """Write frames of videos with the mouth shut, one video after the other.
 
     Args:
-        frames: of the video.
-        face: what `find_face` found in it.
+        takes: of the same face.
+        face: whose lips all frames get.
         target: the file to write: (n, 768, 512) uint8, I420 frames in NumPy's format.
         report: is told which part of this is done, 0 to 1.
-        kept: indices of the frames to write, rising; None: all.
         fades: (frame, other, share) of what is written: so much of the other is laid over the frame, in this order.
 
     Raises:
-        NotMediaError: the video is not what it was.
+        NotMediaError: a video is not what it was.
     """
     portrait, landmarks = _shut(face.picture, face.landmarks)
-    best = face.points[face.best]
-    closer = MouthCloser(portrait, *(p[:, :2].astype(np.float64) for p in (landmarks, face.landmarks, best)))
-    wanted = set(range(len(face.points)) if kept is None else kept.tolist())
-    count = len(wanted)
+    closer = MouthCloser(portrait, *(p[:, :2].astype(np.float64) for p in (landmarks, face.landmarks, face.reference)))
+    count = sum(len(take.indices) for take in takes)
     shape = (count, PORTRAIT_SIZE * 3 // 2, PORTRAIT_SIZE)
     written = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
     transforms = np.empty((count, 2, 3), np.float32)
     done = 0
-    for index, (frame, found) in enumerate(zip(frames, face.points, strict=False)):
-        if index not in wanted:
-            continue
-        where = found[:, :2].astype(np.float64)
-        matrix = closer.transform(where)
-        transforms[done] = matrix
-        written[done] = from_bgr(closer.close(face.framing.cut(frame), where, matrix))
-        done += 1
-        if done % 10 == 0:
-            report(done / count)
-    if done != count:
-        raise NotMediaError("the video cannot be read twice alike")
+    for take in takes:
+        wanted = set(take.indices)
+        for index, (frame, found) in enumerate(zip(take.frames, take.points, strict=False)):
+            if index not in wanted:
+                continue
+            wanted.remove(index)
+            where = found[:, :2].astype(np.float64)
+            matrix = closer.transform(where)
+            transforms[done] = matrix
+            written[done] = from_bgr(closer.close(take.framing.cut(frame), where, matrix))
+            done += 1
+            if done % 10 == 0:
+                report(done / count)
+        if wanted:
+            raise NotMediaError("the video cannot be read twice alike")
     for index, other, share in fades:
         written[index] = cv2.addWeighted(written[other], share, written[index], 1.0 - share, 0.0)
         transforms[index] = share * transforms[other] + (1.0 - share) * transforms[index]

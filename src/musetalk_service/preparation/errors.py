@@ -108,6 +108,13 @@ class FaceLostError(PreparationError):
     advice = "Cut the video to the part in which the face is always seen."
 
 
+class FaceDiffersError(PreparationError):
+    """An action's video does not go with the avatar."""
+
+    code = "face_differs"
+    advice = "Film it as the first file was: the same camera, the same distance, the head in the same place."
+
+
 class CancelledError(PreparationError):
     """Whoever asked for the avatar does not want it any more."""
 

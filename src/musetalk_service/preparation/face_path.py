@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.preparation.errors import FaceLostError, NoFaceError, SceneCutError
-from musetalk_service.preparation.geometry import Framing, frame_face
+from musetalk_service.preparation.geometry import Framing, apply, frame_face
 from musetalk_service.preparation.landmarker import FaceLandmarker, FoundFace
 from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, choose_face
 
@@ -27,6 +27,7 @@ _OTHER_PICTURE: Final = 45.0
 _THUMBNAIL: Final = (64, 64)
 _ROOM: Final = 0.02
 """Part of the frame's side that is kept free around the face's path."""
+_WANDERS: Final = "the face moves too far across the picture"
 _SHARES: Final = (0.48, 0.44, 0.40, 0.36, 0.32)
 """Heights of the face in the frame, the largest first; a face that moves about gets more room."""
 
@@ -49,13 +50,25 @@ class FacePath:
         middle = np.median(self.points, axis=0).astype(np.float32)
         across = self.points[:, 263, :2] - self.points[:, 33, :2]
         angle = float(np.degrees(np.median(np.arctan2(across[:, 1], across[:, 0]))))
-        flat = self.points[:, :, :2].reshape(-1, 2).astype(np.float64)
         for share in _SHARES:
             framing = frame_face(middle, self.width, self.height, PORTRAIT_SIZE, angle=angle, share=share)
-            seen = flat @ framing.matrix[:, :2].T + framing.matrix[:, 2]
-            if seen.min() > _ROOM * framing.size and seen.max() < (1 - _ROOM) * framing.size:
+            if self._has_room(framing):
                 return framing
-        raise FaceLostError("the face moves too far across the picture")
+        raise FaceLostError(_WANDERS)
+
+    def within(self, framing: Framing) -> NDArray[np.float32]:
+        """(n, 478, 3) pixels of a square."""
+        return np.array([apply(framing.matrix, found) for found in self.points])
+
+    def check_room(self, framing: Framing) -> None:
+        """Raises :class:`FaceLostError` where the path leaves a square."""
+        if not self._has_room(framing):
+            raise FaceLostError(_WANDERS)
+
+    def _has_room(self, framing: Framing) -> bool:
+        flat = self.points[:, :, :2].reshape(-1, 2).astype(np.float64)
+        seen = flat @ framing.matrix[:, :2].T + framing.matrix[:, 2]
+        return bool(seen.min() > _ROOM * framing.size and seen.max() < (1 - _ROOM) * framing.size)
 
 
 def follow_face(

@@ -123,7 +123,9 @@ def _show(avatar: OfficialAvatar, staged: Path, landmarker: FaceLandmarker | Lan
         try:
             limits = PhotoLimits(max_pixels=avatar.max_pixels)
             found = find_face(avatar, landmarker, lambda share: report("face", 10.0 + 40.0 * share), limits)
-            video = shut_mouths(avatar, found, target, lambda share: report("mouth", 50.0 + 40.0 * share))
+            video = shut_mouths(
+                [found.take(avatar)], found.shown, target, lambda share: report("mouth", 50.0 + 40.0 * share)
+            )
             np.save(staged / TRANSFORMS_FILE, video.transforms, allow_pickle=False)
             return _Shown(found.framing.matrix, found.large, video.portrait, video.landmarks, None)
         except NotOfficialError:

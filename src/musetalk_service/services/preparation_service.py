@@ -11,7 +11,7 @@ import secrets
 import shutil
 import signal
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class _Job:
     official: str | None = None
     """Tells the files of a folder of the published scripts, which is not ours to delete, from later ones."""
     needs_face: bool = False
+    actions: Mapping[str, Path] = field(default_factory=dict)
     staged: Path | None = None
     ready: ReadyAvatar | None = None
     task: asyncio.Task[Refusal | None] | None = None
@@ -108,9 +109,14 @@ class PreparationService:
             retry = self._settings.retry_after_s
             raise AtCapacityError("too many avatars are being prepared", retry_after_ms=1000 * retry)
 
-    def submit(self, user_id: str, upload: Path, consent: Consent | None) -> JobStatus:
-        """Begin a job. ``upload`` is deleted when it ends. Raises what :meth:`check_room` does."""
-        return self._begin(_Job(_queued(user_id), upload, consent))
+    def submit(
+        self, user_id: str, upload: Path, consent: Consent | None, actions: Mapping[str, Path] | None = None
+    ) -> JobStatus:
+        """Begin a job, also with videos for action clips. All files are deleted when it ends.
+
+        Raises what :meth:`check_room` does.
+        """
+        return self._begin(_Job(_queued(user_id), upload, consent, actions=actions or {}))
 
     def submit_official(
         self, user_id: str, folder: Path, files: str, *, needs_face: bool, consent: Consent | None
@@ -230,6 +236,7 @@ class PreparationService:
             source=job.upload,
             official=job.official,
             needs_face=job.needs_face,
+            actions=dict(job.actions),
             staged=staged,
             avatar_id=job.status.user_id,
             version=new_version(),
@@ -293,7 +300,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _conclude(job: _Job, task: "asyncio.Task[Refusal | None]") -> None:
     """Nothing but the outcome is left."""
     if job.official is None:
-        job.upload.unlink(missing_ok=True)
+        for file in (job.upload, *job.actions.values()):
+            file.unlink(missing_ok=True)
     if job.staged is not None:
         shutil.rmtree(job.staged, ignore_errors=True)
     reason = _CANCELLED if task.cancelled() else _explain(job, task)

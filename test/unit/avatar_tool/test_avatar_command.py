@@ -92,6 +92,19 @@ def test_create_list_show_delete(
     assert "no avatar 'alice'" in capsys.readouterr().err
 
 
+def test_create_takes_videos_for_actions(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(avatar_tool, "create_avatar", partial(create_avatar, command=COMMAND))
+    (tmp_path / "me.jpg").write_text("name the actions")
+    (tmp_path / "wave.mp4").write_text("waves")
+    command = ["avatar", "create", "me.jpg", "--id", "alice", "--consent-by", "A.", "--action-2", "wave.mp4"]
+    assert main(command) == 1
+    assert "action_2=waves" in capsys.readouterr().err
+    assert main([*command, "--action-1", "none.mp4"]) == 1
+    assert "none.mp4" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -51,6 +51,34 @@ def test_an_upload_becomes_an_avatar(tmp_path: Path, landmarker: FaceLandmarker,
         assert avatar.draw(BASE_SIZE, ClipPosition("idle_0", 60), NEUTRAL, REST).shape == (768, 512)
 
 
+@pytest.mark.parametrize("kind", ["photo", "video"])
+def test_actions_are_videos_where_such_are_given(
+    tmp_path: Path, landmarker: FaceLandmarker, portrait: Picture, kind: str
+) -> None:
+    film = write_film(tmp_path / "film.mp4", [portrait] * 55)
+    action = write_film(tmp_path / "action.mp4", [portrait] * 60)
+    source = film
+    if kind == "photo":
+        source = tmp_path / "photo.png"
+        source.write_bytes(cv2.imencode(".png", portrait)[1].tobytes())
+    library = AvatarLibrary(tmp_path / "avatars")
+    staged, heard = library.stage(), []
+    _, extra = prepare_avatar(
+        source, staged, LIMITS, landmarker, lambda stage, percent: heard.append(percent), {"action_2": action}
+    )
+    assert heard == sorted(heard)
+    avatar = library.load(library.publish(staged, Manifest.model_validate(manifest_for("alice").model_dump() | extra)))
+    assert avatar.clip_frames("action_2") == 60  # no whole seconds
+    assert avatar.clip_frames("action_1") == 75  # drawn
+    assert avatar.base_video is not None
+    frames = len(avatar.base_video.frames)
+    assert frames == 60 if kind == "photo" else 110 <= frames <= 118
+    assert ("idle_1" in avatar.clips) == (kind == "photo")
+    shown = avatar.video_frame(BASE_SIZE, ClipPosition("action_2", 59))
+    assert shown == frames - 1
+    assert avatar.draw(BASE_SIZE, ClipPosition("action_2", 30), NEUTRAL, REST).shape == (768, 512)
+
+
 def test_what_is_no_avatar_is_refused(tmp_path: Path, landmarker: FaceLandmarker, portrait: Picture) -> None:
     def prepare(source: Path) -> None:
         prepare_avatar(source, tmp_path, LIMITS, landmarker, lambda stage, percent: None)
