@@ -20,7 +20,6 @@ from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import Engine
 from musetalk_service.engines.builtin.mouth_stream import LOOK_AHEADS, load_network, look_ahead_samples
 from musetalk_service.engines.musetalk.engine import MuseTalkEngine
-from musetalk_service.engines.musetalk.painter import PainterGoneError
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import BusClosedError
@@ -65,13 +64,8 @@ def build_host(settings: Settings, painter: Path | None = None) -> tuple[EngineH
     return EngineHost(scheduler, avatars.get, lambda: Voice(network, look_ahead_ms)), engines
 
 
-def _musetalk(settings: Settings, painter: Path) -> Engine | None:
-    """Until the painter comes back a host does without: None."""
-    try:
-        return MuseTalkEngine(musetalk_options(settings), RemotePainter(painter, settings.musetalk_timeout_ms / 1000))
-    except PainterGoneError as error:
-        log.error("MuseTalk is left out: %s", error)
-        return None
+def _musetalk(settings: Settings, painter: Path) -> Engine:
+    return MuseTalkEngine(musetalk_options(settings), RemotePainter(painter, settings.musetalk_timeout_ms / 1000))
 
 
 def ready_message(engines: dict[str, Engine], look_ahead_ms: int = LOOK_AHEADS[-1]) -> HostReady:

@@ -3,12 +3,13 @@
 import logging
 import signal
 import socket
+import time
 from pathlib import Path
 
 import cv2
 
 from musetalk_service.bus.local import PayloadSocket
-from musetalk_service.bus.patch_memory import PainterFailed, PainterReady, encode
+from musetalk_service.bus.patch_memory import BEAT_S, PainterBeat, PainterFailed, PainterReady, encode
 from musetalk_service.config import Settings
 from musetalk_service.engines.musetalk.options import Listening, MuseTalkOptions
 from musetalk_service.errors import BusClosedError, CheckpointError, EngineError
@@ -64,7 +65,11 @@ def run_painter(settings: Settings, bus_fd: int, path: Path) -> None:
             service = PaintService(painter, listener)
             service.end_with(front)
             link.send([encode(PainterReady(*painter.info, sessions=sustained_sessions(rates)))])
+            beat_at = time.monotonic()
             while True:
-                service.step()
+                service.step(BEAT_S)
+                if time.monotonic() >= beat_at:
+                    link.send([encode(PainterBeat(service.frames, service.batches, service.late))])
+                    beat_at = time.monotonic() + BEAT_S
     except BusClosedError:
         log.debug("front is gone, painter ends")

@@ -261,7 +261,7 @@ def serve(settings: Settings) -> None:
 
 
 def _host_pool(settings: Settings, clock: Clock, metrics: Metrics) -> HostPool:
-    painter = PainterProcess(settings.for_hosts(), clock) if settings.engine == "musetalk" else None
+    painter = PainterProcess(settings.for_hosts(), clock, metrics) if settings.engine == "musetalk" else None
     return HostPool(settings.host_count, settings.for_hosts(), clock, metrics, painter)
 
 

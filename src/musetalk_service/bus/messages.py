@@ -38,6 +38,8 @@ class Render(msgspec.Struct, frozen=True, tag=True):
     """Position of the first sample of ``pcm``."""
     pcm: bytes = b""
     """New s16le audio, at most up to the look-ahead after the position."""
+    due: float = 0.0
+    """When the frame is to be shown, on the machine's monotonic clock, in seconds."""
 
 
 class Switch(msgspec.Struct, frozen=True, tag=True):

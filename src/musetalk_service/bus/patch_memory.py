@@ -18,6 +18,8 @@ from musetalk_service.engines.musetalk.painter import Latents, Patch
 
 SLOTS: Final = 64
 """Frames that one host can have painted at the same time; memory that is never touched costs nothing."""
+BEAT_S: Final = 1.0
+"""The painter says at least so often that it lives."""
 _SLOT: Final = np.dtype(
     [("pcm", "<i2", 30 * 16_000), ("latents", "<f4", LATENT_SHAPE), ("patch", "u1", (PATCH, PATCH, 3))]
 )
@@ -91,6 +93,15 @@ class PainterReady(msgspec.Struct, frozen=True, tag=True):
     """At 25 frames a second, as measured."""
 
 
+class PainterBeat(msgspec.Struct, frozen=True, tag=True):
+    """The painter lives; what it has done since it was ready."""
+
+    frames: int
+    batches: int
+    late: int
+    """Frames that were done after they were due."""
+
+
 class PainterFailed(msgspec.Struct, frozen=True, tag=True):
     """The painter cannot start, and will not be able to later."""
 
@@ -105,7 +116,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 Order = PaintOrder | EncodeOrder
-Answer = PainterReady | PainterFailed | Done
+Answer = PainterReady | PainterFailed | PainterBeat | Done
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

@@ -260,7 +260,7 @@ class EngineHost:
         pose = speaker.easer.pose(render.pose)
         pose = speaker.emphasis.add(pose, heard.loudness, *stresses_of(render.pose.clip))
         place = speaker.dissolve.follow(render.pose)
-        return ScheduledRequest(speaker.stream, place, pose, heard.mouth, render.audio_position)
+        return ScheduledRequest(speaker.stream, place, pose, heard.mouth, render.audio_position, render.due)
 
     def _finish(self, render: bus.Render, made: _Made) -> list[bus.DownMessage]:
         """Encode a session's new picture, or the one before it where this frame is held."""

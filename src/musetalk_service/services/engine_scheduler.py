@@ -53,10 +53,11 @@ class ScheduledRequest:
     pose: Pose
     mouth: Mouth
     position: int | None
+    due: float = 0.0
 
     def to(self, engine: str) -> FrameRequest:
         """The same frame, asked of one engine of the chain."""
-        return FrameRequest(self.stream.streams[engine], self.place, self.pose, self.mouth, self.position)
+        return FrameRequest(self.stream.streams[engine], self.place, self.pose, self.mouth, self.position, self.due)
 
 
 class EngineScheduler:
@@ -147,7 +148,8 @@ class EngineScheduler:
 
     def _fall(self, stream: ScheduledStream, error: Exception) -> None:
         failed = stream.engine
-        log.warning("engine failed", extra={"engine": failed}, exc_info=error)
+        known = isinstance(error, EngineError)  # says itself what is wrong
+        log.warning("engine failed", extra={"engine": failed, "cause": str(error)}, exc_info=None if known else error)
         if stream.level + 1 >= len(stream.chain):
             stream.broken = EngineError(f"every engine of the chain failed, last {failed}")
             return

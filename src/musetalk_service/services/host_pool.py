@@ -184,7 +184,9 @@ class HostPool:
         return min(alive, key=lambda host: (host.owes_for(now) > _SLOW_S, len(host.inboxes)), default=None)
 
     def check(self, now: float) -> None:
-        """End hosts that owe frames and send nothing: their process hangs."""
+        """End hosts that owe frames and send nothing, and a silent painter: their process hangs."""
+        if self._painter is not None:
+            self._painter.check(now)
         for host, process in self._processes.items():
             if host.owes_for(now) >= _HUNG_S:
                 log.error("host hangs, ending it", extra={"pid": process.pid})

@@ -33,6 +33,12 @@ class Metrics:
             ["result"],
             registry=r,
         )
+        self.painter = Counter(
+            "avatar_painter_total",
+            "MuseTalk's work for all hosts: frames painted, those of them that were late, and batches",
+            ["result"],
+            registry=r,
+        )
         self.stage_seconds = Histogram(
             "avatar_stage_seconds",
             "Host CPU per frame by stage",

@@ -9,7 +9,8 @@ import itertools
 import logging
 import selectors
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,7 +73,12 @@ class _Waiting:
 class PaintService:
     """Serves all hosts that connect."""
 
-    def __init__(self, painter: BatchPainter, listener: socket.socket) -> None:
+    def __init__(
+        self, painter: BatchPainter, listener: socket.socket, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.frames = self.batches = self.late = 0
+        """What has been painted, and how much of it after it was due."""
+        self._now = now
         self._painter = painter
         self._listener = listener
         self._selector = selectors.DefaultSelector()
@@ -85,10 +91,10 @@ class PaintService:
         """Let :meth:`step` raise :class:`BusClosedError` when this link ends."""
         self._selector.register(front, selectors.EVENT_READ, front)
 
-    def step(self) -> None:
-        """Take what has come, wait for it if there is nothing to do, and do one batch."""
+    def step(self, wait_s: float | None = None) -> None:
+        """Take what has come, wait for it (so long) if there is nothing to do, and do one batch."""
         busy = self._queue or self._pending
-        for key, _ in self._selector.select(0 if busy else None):
+        for key, _ in self._selector.select(0 if busy else wait_s):
             self._take(key.fileobj, key.data)
         started = self._start_batch()
         if self._pending is not None:
@@ -166,6 +172,10 @@ class PaintService:
     def _finish(self, batch: list[_Waiting], pending: Pending) -> None:
         for waiting, patch in zip(batch, pending.wait(), strict=True):
             waiting.host.memory.patch(waiting.slot)[:] = patch
+        now = self._now()
+        self.batches += 1
+        self.frames += len(batch)
+        self.late += sum(waiting.job.due < now for waiting in batch)
         for host in dict.fromkeys(waiting.host for waiting in batch):
             self._answer(host, *(Done(waiting.slot) for waiting in batch if waiting.host is host))
 

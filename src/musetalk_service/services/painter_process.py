@@ -5,21 +5,30 @@ import contextlib
 import logging
 import shutil
 import tempfile
+from asyncio.subprocess import Process
 from collections.abc import Sequence
 from pathlib import Path
 
 from musetalk_service.bus.local import read_payloads
-from musetalk_service.bus.patch_memory import PainterFailed, PainterReady, decode_answer
+from musetalk_service.bus.patch_memory import PainterBeat, PainterFailed, PainterReady, decode_answer
 from musetalk_service.services.child_process import end_process, keep_alive, spawn
+from musetalk_service.services.metrics import Metrics
 from musetalk_service.utils.clock import Clock
 
 log = logging.getLogger(__name__)
+
+_HUNG_S = 60.0
+"""A painter that has been ready and says nothing for this long is ended."""
 
 
 class PainterProcess:
     """``musetalk-service painter``, which hosts reach on a Unix socket that only this user can open."""
 
-    def __init__(self, settings_json: str, clock: Clock) -> None:
+    def __init__(self, settings_json: str, clock: Clock, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._beat = PainterBeat(0, 0, 0)
+        self._heard_at: float | None = None
+        self._process: Process | None = None
         self._settings_json = settings_json
         self._clock = clock
         self._folder: Path | None = None
@@ -50,6 +59,18 @@ class PainterProcess:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
+    def pid(self) -> int | None:
+        """Of the process that is ready; None while there is none."""
+        return None if self._process is None or self._heard_at is None else self._process.pid
+
+    def check(self, now: float) -> None:
+        """End a painter that hangs."""
+        if self._process is not None and self._heard_at is not None and now - self._heard_at > _HUNG_S:
+            log.error("painter hangs, ending it", extra={"pid": self._process.pid})
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    @property
     def _socket(self) -> Path:
         assert self._folder is not None
         return self._folder / "painter"
@@ -58,21 +79,37 @@ class PainterProcess:
         """One painter from spawn to end; for ever, when it said that it cannot be."""
         process, end = await spawn(["painter", "--listen", str(self._socket)], self._settings_json)
         reader, writer = await asyncio.open_connection(sock=end)
+        self._process = process
         try:
             async for payload in read_payloads(reader):
                 self._receive(decode_answer(payload))
         finally:
+            self._process = self._heard_at = None
             writer.close()
             await end_process(process)
         if self._failed:
             await asyncio.Event().wait()
 
     def _receive(self, message: object) -> None:
+        if not isinstance(message, PainterFailed):
+            self._heard_at = self._clock.now()
         match message:
+            case PainterBeat():
+                self._count(message)
             case PainterReady():
+                self._beat = PainterBeat(0, 0, 0)
                 self.sessions = message.sessions
                 log.info("MuseTalk is ready", extra={"device": message.device, "sessions": message.sessions})
             case PainterFailed():
                 self._failed = True
                 log.error("MuseTalk is left out: %s", message.reason)
         self._known.set()
+
+    def _count(self, beat: PainterBeat) -> None:
+        for result, now, before in (
+            ("painted", beat.frames, self._beat.frames),
+            ("late", beat.late, self._beat.late),
+            ("batches", beat.batches, self._beat.batches),
+        ):
+            self._metrics.painter.labels(result).inc(now - before)
+        self._beat = beat

@@ -318,6 +318,7 @@ class SessionStream:
                 audio_position=plan.audio_position if plan.speaking else None,
                 pcm_position=start,
                 pcm=pcm,
+                due=now + FRAME_SECONDS,
             ),
             now,
         )

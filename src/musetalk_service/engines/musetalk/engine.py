@@ -46,7 +46,7 @@ class MuseTalkEngine:
     """Versions 1.5 and 1.0. Not thread-safe."""
 
     def __init__(self, options: MuseTalkOptions, painter: Painter) -> None:
-        """Raises :class:`PainterGoneError` when the painter is not there.
+        """Needs no painter yet.
 
         Args:
             options: of which those of the networks are the painter's.
@@ -58,13 +58,12 @@ class MuseTalkEngine:
             painter, options.listening.version, options.cache_dir / ENGINES_FOLDER, memory_bytes=options.face_bytes
         )
         self._numbers = itertools.count()
-        what = painter.info
-        self.info = EngineInfo(
-            "musetalk",
-            f"{__version__} ({options.listening.version}, {what.precision})",
-            what.device,
-            options.listening.look_ahead_samples,
-        )
+        try:
+            _, device, precision = painter.info
+        except PainterGoneError:
+            device, precision = options.device, options.precision
+        version = f"{__version__} ({options.listening.version}, {precision})"
+        self.info = EngineInfo("musetalk", version, device, options.listening.look_ahead_samples)
 
     def open(self, avatar: Avatar, size: FrameSize) -> EngineStream:
         """A stream for one session; the first of an avatar takes longer, since its face is encoded.
