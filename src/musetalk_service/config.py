@@ -61,7 +61,10 @@ class Settings(BaseSettings):
     model_path: Path = Field(
         Path("../models"), description="Folder of model checkpoints (none is needed by the built-in engine)."
     )
-    avatars_dir: Path = Field(Path("../results/v15/avatars"), description="Folder of prepared avatars.")
+    avatars_dir: Path = Field(
+        Path("../results/v15/avatars"),
+        description="Folder of prepared avatars; those of the published MuseTalk scripts are used, too.",
+    )
     device: Literal["cuda", "cpu", "mps"] = Field(
         "cuda", description="Where GPU engines run; without a GPU the service goes on with the CPU."
     )

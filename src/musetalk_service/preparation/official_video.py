@@ -37,10 +37,10 @@ from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits
 from musetalk_service.preparation.portrait_files import file_digest, write_portrait
 from musetalk_service.utils.i420 import from_bgr
 
-_SHARES: Final = (0.42, 0.46, 0.50)
+_SHARES: Final = (0.54, 0.58, 0.62)
 """Heights of a face's box, mid-forehead to chin, in the square frame: that of a portrait's, and larger ones for
 pictures that end too near."""
-_BOTTOM: Final = 0.77
+_BOTTOM: Final = 0.79
 """Where the box's bottom is, from the top of the frame."""
 _ROOM: Final = 0.02
 """Part of the frame's side that is kept free around the faces."""
