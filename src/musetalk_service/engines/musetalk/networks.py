@@ -163,7 +163,7 @@ class NetworkPainter:
     def _face(self, job: PaintJob) -> Tensor:
         latents = self._latents.get(job.face)
         if latents is None:
-            latents = torch.from_numpy(job.latents.copy()).to(self._runner.device, self._runner.dtype)
+            latents = _upload(torch.from_numpy(job.latents.copy()), self._runner.device).to(self._runner.dtype)
             self._latents.put(job.face, latents)
         return latents
 
@@ -209,11 +209,9 @@ def hear(encoder: WhisperEncoder, windows: list[Window], listening: Listening, d
     pcm = torch.zeros((len(windows), listening.window_samples), dtype=torch.int16, pin_memory=device.type == "cuda")
     for row, window in zip(pcm.numpy(), windows, strict=True):
         row[: len(window.pcm)] = window.pcm
-    heard = torch.tensor([len(window.pcm) for window in windows])
-    if device.type == "cuda":
-        heard = heard.pin_memory()
+    heard = _upload(torch.tensor([len(window.pcm) for window in windows]), device)
     waves = pcm.to(device, non_blocking=True).float() / _FULL_SCALE
-    mel = whisper_mel(waves, listening.version, heard.to(device, non_blocking=True))
+    mel = whisper_mel(waves, listening.version, heard)
     states = encoder(mel.to(dtype), normalise_last=listening.version == "1.5")
     step = FRAME_SAMPLES // POSITION_SAMPLES
     return [
@@ -225,6 +223,11 @@ def hear(encoder: WhisperEncoder, windows: list[Window], listening: Listening, d
         )
         for rows, window in zip(states, windows, strict=True)
     ]
+
+
+def _upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device without waiting for what it has to do: for that the memory must be pinned."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def checkpoint_digest(*modules: nn.Module) -> str:

@@ -117,6 +117,12 @@ def mel_filters() -> NDArray[np.float32]:
     return np.asarray(triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None], np.float32)
 
 
+@functools.cache
+def _filters_on(device: torch.device) -> Tensor:
+    """Copied once: a copy from ordinary memory waits for all that the device has to do."""
+    return torch.from_numpy(mel_filters()).to(device)
+
+
 def log_mel(waveform: Tensor) -> Tensor:
     """Log-mel spectrogram as Whisper takes it; the floor is 8 decades under the loudest of each row of the batch.
 
@@ -129,7 +135,6 @@ def log_mel(waveform: Tensor) -> Tensor:
     window = torch.hann_window(_FFT, device=waveform.device)
     spectrum = torch.stft(waveform, _FFT, MEL_HOP, window=window, return_complex=True)
     power = spectrum[..., :-1].abs().square()
-    filters = torch.from_numpy(mel_filters()).to(waveform.device)
-    decades = (filters @ power).clamp(min=1e-10).log10()
+    decades = (_filters_on(waveform.device) @ power).clamp(min=1e-10).log10()
     floor = decades.amax(dim=(-2, -1), keepdim=True) - _DYNAMIC_RANGE
     return (torch.maximum(decades, floor) + 4.0) / 4.0

@@ -9,8 +9,8 @@ pytest.importorskip("diffusers", reason="the extra musetalk is not installed")
 import torch
 
 from musetalk_service.engines.musetalk.batching import PatchRunner
-from musetalk_service.engines.musetalk.networks import NetworkPainter, sustained_sessions
-from musetalk_service.engines.musetalk.options import LATENT_SHAPE, Listening
+from musetalk_service.engines.musetalk.networks import NetworkPainter, load_painter, sustained_sessions
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE, Listening, MuseTalkOptions
 from musetalk_service.engines.musetalk.painter import PaintJob, Window
 from musetalk_service.engines.musetalk.weights import load_whisper
 from musetalk_service.errors import EngineError
@@ -122,6 +122,20 @@ def test_capacity_is_measured_with_everything_that_a_frame_costs(encoder):
     ticks = itertools.count(0.0, 0.1)
     assert painter.measure(lambda: next(ticks)) == pytest.approx({1: 10, 2: 20, 4: 40, 8: 80})
     assert set(whisper.batches) == set(model.batches) == {1, 2, 4, 8}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_nothing_waits_for_the_device_before_the_patches_are_fetched(model_path, tmp_path):
+    options = MuseTalkOptions(model_path, tmp_path, listening=LISTENING, largest_batch=4)
+    painter = load_painter(options)
+    painter.paint([job("a"), job("b")])  # makes what is made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches = [painter.start([job("a", start=1280 * n, face=f"{n}"), job("b", frame=1)]) for n in range(1, 4)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [batch.wait().shape[0] for batch in batches] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
