@@ -199,6 +199,9 @@ class Settings(BaseSettings):
     musetalk_latents_mb: int = Field(
         256, ge=1, description="Encoded faces are kept in the device's memory up to this size; a frame's takes 16 KB."
     )
+    musetalk_gpus: int = Field(
+        1, ge=1, le=64, description="GPUs that it uses; each has a process of its own, and there are as many hosts."
+    )
     musetalk_sessions: int = Field(
         0, ge=0, description="Sessions that it serves at once; 0: as many as were measured at the start, at least one."
     )
@@ -206,7 +209,7 @@ class Settings(BaseSettings):
         "builtin", description="A session beyond them gets the built-in engine, or RATE_LIMIT_EXCEEDED."
     )
     musetalk_timeout_ms: int = Field(
-        300,
+        160,
         ge=40,
         description="Frames that its process has not painted after this time are drawn by the built-in engine; "
         "best less than HOST_LATE_LIMIT_MS.",

@@ -261,8 +261,10 @@ def serve(settings: Settings) -> None:
 
 
 def _host_pool(settings: Settings, clock: Clock, metrics: Metrics) -> HostPool:
-    painter = PainterProcess(settings.for_hosts(), clock, metrics) if settings.engine == "musetalk" else None
-    return HostPool(settings.host_count, settings.for_hosts(), clock, metrics, painter)
+    text = settings.for_hosts()
+    gpus: list[int | None] = [*range(settings.musetalk_gpus)] if settings.musetalk_gpus > 1 else [None]
+    painters = [PainterProcess(text, clock, metrics, gpu) for gpu in gpus] if settings.engine == "musetalk" else []
+    return HostPool(settings.host_count, text, clock, metrics, painters)
 
 
 def _session_settings(settings: Settings) -> SessionSettings:

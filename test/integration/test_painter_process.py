@@ -25,7 +25,7 @@ from musetalk_service.models.face import NEUTRAL, REST
 from musetalk_service.models.media import BASE_SIZE, ClipPosition
 from musetalk_service.painter import musetalk_options
 from musetalk_service.services.metrics import Metrics
-from musetalk_service.services.painter_process import PainterProcess
+from musetalk_service.services.painter_process import PainterProcess, visible_gpu
 from musetalk_service.utils.clock import MonotonicClock
 from support.musetalk_files import write_musetalk
 
@@ -100,6 +100,21 @@ async def test_hosts_get_the_same_pictures_from_it_and_from_the_next_one(tmp_pat
             assert np.abs(picture.astype(int) - expected).max() <= 2
         while "avatar_painter_total" not in metrics.text().decode():
             await asyncio.sleep(0)
+
+
+async def test_one_that_ends_before_it_is_ready_keeps_nobody_waiting() -> None:
+    process = PainterProcess("no settings", MonotonicClock(), Metrics())
+    await process.start()
+    assert process.pid is None and process.sessions is None
+    assert process.host_arguments[0] == "--painter"  # it is started again, and may come up
+    await process.close()
+    await process.close()
+
+
+def test_each_has_a_gpu_of_its_own() -> None:
+    assert [visible_gpu(index, {}) for index in range(3)] == ["0", "1", "2"]
+    some = {"CUDA_VISIBLE_DEVICES": "5,GPU-8932f937"}
+    assert [visible_gpu(index, some) for index in range(3)] == ["5", "GPU-8932f937", ""]
 
 
 async def test_without_its_files_hosts_do_without_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

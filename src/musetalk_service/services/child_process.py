@@ -38,8 +38,10 @@ async def keep_alive(name: str, run: Callable[[], Awaitable[None]], clock: Clock
         await asyncio.sleep(wait)
 
 
-async def spawn(arguments: Sequence[str], settings_json: str) -> tuple[asyncio.subprocess.Process, socket.socket]:
-    """Start a command of this program with settings on its standard input.
+async def spawn(
+    arguments: Sequence[str], settings_json: str, environment: Mapping[str, str] | None = None
+) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start a command of this program with settings on its standard input, and more in its environment.
 
     Returns:
         The process and our end of the socket pair whose other end it has as ``--bus-fd``.
@@ -56,7 +58,7 @@ async def spawn(arguments: Sequence[str], settings_json: str) -> tuple[asyncio.s
             str(theirs.fileno()),
             stdin=asyncio.subprocess.PIPE,
             pass_fds=[theirs.fileno()],
-            env={**_without_secrets(os.environ), **_ENVIRONMENT},
+            env={**_without_secrets(os.environ), **_ENVIRONMENT, **(environment or {})},
         )
     assert process.stdin is not None
     process.stdin.write(settings_json.encode())

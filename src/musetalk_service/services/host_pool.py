@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -123,10 +124,10 @@ class HostPool:
         settings_json: str,
         clock: Clock,
         metrics: Metrics,
-        painter: PainterProcess | None = None,
+        painters: Sequence[PainterProcess] = (),
     ) -> None:
-        self._painter = painter
-        self._count = count
+        self._painters = painters
+        self._count = max(count, len(painters))
         self._settings_json = settings_json
         self._clock = clock
         self._metrics = metrics
@@ -141,11 +142,10 @@ class HostPool:
         return self._hosts
 
     async def start(self) -> None:
-        """Spawn the hosts; returns at once, or when the painter that they need is ready or has failed."""
-        if self._painter is not None:
-            await self._painter.start()
+        """Spawn the hosts; returns at once, or when the painters that they need are ready or have failed."""
+        await asyncio.gather(*(painter.start() for painter in self._painters))
         self._tasks = [
-            asyncio.create_task(keep_alive("host", self._run_one, self._clock), name=f"host-{i}")
+            asyncio.create_task(keep_alive("host", functools.partial(self._run_one, i), self._clock), name=f"host-{i}")
             for i in range(self._count)
         ]
 
@@ -163,8 +163,9 @@ class HostPool:
 
     @property
     def musetalk_sessions(self) -> int | None:
-        """As many as the painter has measured that it can serve; None: not known."""
-        return None if self._painter is None else self._painter.sessions
+        """As many as the painters have measured that they can serve; None: not known."""
+        known = [painter.sessions for painter in self._painters if painter.sessions is not None]
+        return sum(known) if known else None
 
     def look_ahead_of(self, engine: str) -> int:
         """Samples that an engine hears ahead. Raises :class:`InvalidMessageError` for one that no host has loaded."""
@@ -184,9 +185,9 @@ class HostPool:
         return min(alive, key=lambda host: (host.owes_for(now) > _SLOW_S, len(host.inboxes)), default=None)
 
     def check(self, now: float) -> None:
-        """End hosts that owe frames and send nothing, and a silent painter: their process hangs."""
-        if self._painter is not None:
-            self._painter.check(now)
+        """End hosts that owe frames and send nothing, and silent painters: their process hangs."""
+        for painter in self._painters:
+            painter.check(now)
         for host, process in self._processes.items():
             if host.owes_for(now) >= _HUNG_S:
                 log.error("host hangs, ending it", extra={"pid": process.pid})
@@ -199,8 +200,7 @@ class HostPool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._painter is not None:
-            await self._painter.close()
+        await asyncio.gather(*(painter.close() for painter in self._painters))
 
     def add(self, host: Host) -> None:
         """Take a connected host into the pool."""
@@ -217,9 +217,9 @@ class HostPool:
 
     # --- processes ---
 
-    async def _run_one(self) -> None:
-        """One host from spawn to end."""
-        painter = [] if self._painter is None else self._painter.host_arguments
+    async def _run_one(self, index: int) -> None:
+        """One host from spawn to end; the painters are dealt out in turn."""
+        painter = self._painters[index % len(self._painters)].host_arguments if self._painters else []
         process, end = await spawn(["worker", *painter], self._settings_json)
         link: SocketFrontLink | None = None
         host: Host | None = None

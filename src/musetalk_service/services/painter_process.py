@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musetalk_service.bus.local import read_payloads
@@ -21,10 +22,25 @@ _HUNG_S = 60.0
 """A painter that has been ready and says nothing for this long is ended."""
 
 
+def visible_gpu(index: int, environment: Mapping[str, str]) -> str:
+    """What ``CUDA_VISIBLE_DEVICES`` is to be for one GPU alone, of those that this process may use."""
+    names = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return names[index] if index < len(names) else "" if names else str(index)
+
+
 class PainterProcess:
     """``musetalk-service painter``, which hosts reach on a Unix socket that only this user can open."""
 
-    def __init__(self, settings_json: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, settings_json: str, clock: Clock, metrics: Metrics, gpu: int | None = None) -> None:
+        """Starts nothing yet.
+
+        Args:
+            settings_json: for the process.
+            clock: tells when it hangs.
+            metrics: count what it does.
+            gpu: which of several GPUs is its own; None: the first.
+        """
+        self._environment = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": visible_gpu(gpu, os.environ)}
         self._metrics = metrics
         self._beat = PainterBeat(0, 0, 0)
         self._heard_at: float | None = None
@@ -44,7 +60,7 @@ class PainterProcess:
         return [] if self._folder is None or self._failed else ["--painter", str(self._socket)]
 
     async def start(self) -> None:
-        """Spawn it, and wait until it is warm or has given up."""
+        """Spawn it, and wait until it is warm, has given up, or has ended for the first time."""
         self._folder = Path(tempfile.mkdtemp(prefix="musetalk-"))
         self._task = asyncio.create_task(keep_alive("painter", self._run_one, self._clock), name="painter")
         await self._known.wait()
@@ -77,13 +93,14 @@ class PainterProcess:
 
     async def _run_one(self) -> None:
         """One painter from spawn to end; for ever, when it said that it cannot be."""
-        process, end = await spawn(["painter", "--listen", str(self._socket)], self._settings_json)
+        process, end = await spawn(["painter", "--listen", str(self._socket)], self._settings_json, self._environment)
         reader, writer = await asyncio.open_connection(sock=end)
         self._process = process
         try:
             async for payload in read_payloads(reader):
                 self._receive(decode_answer(payload))
         finally:
+            self._known.set()  # who starts goes on without one that has ended before it was ready
             self._process = self._heard_at = None
             writer.close()
             await end_process(process)
