@@ -122,3 +122,20 @@ def test_odd_files_beside_it_do_not_matter(tmp_path):
     (folder / "full_imgs" / "notes.txt").write_text("x")
     (folder / "vid_output").mkdir()
     assert load(folder).version is None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_mutated_files_are_refused_or_read(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    folder = write_official(tmp_path / "a", 2)
+    names = ("coords.pkl", "mask_coords.pkl", "latents.pt", "full_imgs/00000001.png", "mask/00000001.png")
+    path = folder / names[seed % len(names)]
+    content = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    content[rng.integers(0, min(len(content), 2000), 8)] = rng.integers(0, 256, 8)
+    path.write_bytes(content.tobytes()[: len(content) - int(rng.integers(0, 3)) * 50])
+    try:
+        avatar = load(folder)
+        avatar.latents.read([frame.latents for frame in avatar.frames])
+        assert len(list(avatar)) == len([avatar.mask(index) for index in range(avatar.expected)]) == 25
+    except NotOfficialError as error:
+        assert error.message
