@@ -49,6 +49,9 @@ class Health(BaseModel):
     hosts_ready: int
     sessions_active: int
     max_sessions: int
+    musetalk_sessions: int | None = Field(
+        description="Of them MuseTalk keeps up with so many, as was measured at the start; null where it was not."
+    )
     resolutions: list[str] = Field(description="What video_config.resolution may ask for, the default one first.")
     uptime_s: float
 
@@ -174,6 +177,7 @@ class HttpHandler:
             hosts_ready=len(hosts),
             sessions_active=len(self.sessions),
             max_sessions=self.sessions.settings.max_sessions,
+            musetalk_sessions=self.hosts.musetalk_sessions,
             resolutions=self.sessions.resolutions,
             uptime_s=round(time.monotonic() - self.started, 1),
         )

@@ -11,9 +11,20 @@ V = TypeVar("V")
 class ByteCache(Generic[K, V]):
     """Keeps values while their sizes add up to a limit; the newest stays whatever its size. Not thread-safe."""
 
-    def __init__(self, limit: int, size_of: Callable[[V], int]) -> None:
+    def __init__(self, limit: int, size_of: Callable[[V], int], *, grow: bool = True) -> None:
+        """Empty.
+
+        Args:
+            limit: bytes.
+            size_of: how many bytes a value takes.
+            grow: whether values may become larger; sizes are then asked for at each :meth:`put`, which takes time
+                where there are many.
+        """
         self._limit = limit
         self._size_of = size_of
+        self._grow = grow
+        self._total = 0
+        """Of values that do not grow."""
         self._values: OrderedDict[K, V] = OrderedDict()
 
     def __contains__(self, key: K) -> bool:
@@ -33,14 +44,17 @@ class ByteCache(Generic[K, V]):
         return self._values[key]
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value; older ones go. Sizes are asked for anew, since values may grow."""
+        """Keep a value; older ones go."""
+        self.drop(key)
         self._values[key] = value
-        self._values.move_to_end(key)
-        total = sum(map(self._size_of, self._values.values()))
-        while total > self._limit and len(self._values) > 1:
+        self._total += self._size_of(value)
+        if self._grow:
+            self._total = sum(map(self._size_of, self._values.values()))
+        while self._total > self._limit and len(self._values) > 1:
             _, oldest = self._values.popitem(last=False)
-            total -= self._size_of(oldest)
+            self._total -= self._size_of(oldest)
 
     def drop(self, key: K) -> None:
         """Forget a value. Without it is fine."""
-        self._values.pop(key, None)
+        if key in self._values:
+            self._total -= self._size_of(self._values.pop(key))

@@ -1,10 +1,13 @@
 """What was not used for the longest time goes first; the newest always stays."""
 
+import pytest
+
 from musetalk_service.utils.byte_cache import ByteCache
 
 
-def test_the_least_recently_used_goes() -> None:
-    cache: ByteCache[str, bytes] = ByteCache(9, len)
+@pytest.mark.parametrize("grow", [True, False])
+def test_the_least_recently_used_goes(grow: bool) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(9, len, grow=grow)
     for name in "abc":
         cache.put(name, b"123")
     assert list(cache) == ["a", "b", "c"]
@@ -12,6 +15,12 @@ def test_the_least_recently_used_goes() -> None:
     cache.put("d", b"1234")
     assert list(cache) == ["a", "d"]
     assert cache.get("b") is None and "b" not in cache
+    cache.put("d", b"12")  # in the place of the larger one
+    cache.put("e", b"1234")
+    assert list(cache) == ["a", "d", "e"]
+    cache.drop("a")
+    cache.put("f", b"123")
+    assert list(cache) == ["d", "e", "f"]
 
 
 def test_one_that_is_too_large_alone_stays_till_the_next() -> None:

@@ -58,7 +58,7 @@ class FaceStore:
         self._margin = EXTRA_MARGIN if version == "1.5" else 0
         self._folder = folder
         self._kept: ByteCache[tuple[str, FrameSize, int | None], AvatarFace] = ByteCache(
-            memory_bytes, AvatarFace.memory_bytes
+            memory_bytes, AvatarFace.memory_bytes, grow=False
         )
 
     def get(self, avatar: Avatar, size: FrameSize, frame: int | None = None) -> AvatarFace:

@@ -108,8 +108,10 @@ class NetworkPainter:
         self._runner = runner
         self._listening = listening
         self._places = positional_encoding(whisper.ln_post.weight.shape[0])[0].to(runner.device, runner.dtype)
-        self._latents: ByteCache[str, Tensor] = ByteCache(latents_bytes, _bytes)
-        self._heard: ByteCache[str, tuple[int, Tensor]] = ByteCache(_HEARD_BYTES, lambda heard: _bytes(heard[1]))
+        self._latents: ByteCache[str, Tensor] = ByteCache(latents_bytes, _bytes, grow=False)
+        self._heard: ByteCache[str, tuple[int, Tensor]] = ByteCache(
+            _HEARD_BYTES, lambda heard: _bytes(heard[1]), grow=False
+        )
         self.info = PainterInfo(checkpoint, str(runner.device), str(runner.dtype).removeprefix("torch."))
 
     @property
