@@ -60,8 +60,10 @@ class PatchMemory:
         return np.asarray(self._patches[slot])
 
     def close(self) -> None:
-        """Give the descriptor back; the memory goes with the last array that shows it."""
-        os.close(self.descriptor)
+        """Give the descriptor back; the memory goes with the last array that shows it. Twice is fine."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 class PaintOrder(msgspec.Struct, frozen=True, tag=True):

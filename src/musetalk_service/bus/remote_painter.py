@@ -1,6 +1,5 @@
 """The host's end of the painter: a :class:`Painter` whose networks are in another process."""
 
-import contextlib
 import logging
 import socket
 import time
@@ -143,8 +142,7 @@ class _Link:
 
     def close(self) -> None:
         self.socket.close()
-        with contextlib.suppress(OSError):
-            self.memory.close()
+        self.memory.close()
 
 
 def _put(memory: PatchMemory, slot: int, job: PaintJob) -> PaintOrder:

@@ -124,8 +124,11 @@ class PaintService:
 
     def _accept(self) -> None:
         end, _ = self._listener.accept()
-        _, descriptors, _, _ = socket.recv_fds(end, 1, 1)
-        if not descriptors:
+        try:
+            _, descriptors, _, _ = socket.recv_fds(end, 1, 1)
+        except OSError:
+            descriptors = []
+        if not descriptors:  # a host that has ended already
             end.close()
             return
         host = _Host(PayloadSocket(end), PatchMemory(descriptors[0]))

@@ -209,7 +209,21 @@ def test_frames_of_a_host_that_is_gone_are_not_painted(path: Path) -> None:
         service.step()
         assert painter.batches == [["a0", "a1", "a2", "a3"], ["b"]]
         assert two.answers() == [Done(0)]
-        one.memory = PatchMemory.create()
+
+
+def test_a_host_that_ends_before_it_has_sent_its_memory_is_forgotten(path: Path) -> None:
+    painter = Grey()
+    with stepping(painter, path, 1) as (service, (host,)):
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.connect(str(path))
+        late = Host(path)
+        late.close()
+        for _ in range(3):
+            service.step(0.0)
+        host.order(0, "a")
+        service.step()
+        service.step()
+        assert host.answers() == [Done(0)]
 
 
 def test_refusals_are_errors_and_leave_the_connection(path: Path) -> None:
