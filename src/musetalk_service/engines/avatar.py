@@ -23,8 +23,11 @@ from musetalk_service.models.clips import ACTION, IDLE, kind_of
 from musetalk_service.models.face import Mouth, Pose
 from musetalk_service.models.media import BASE_SIZE, HEIGHT, WIDTH, ClipPosition, FrameSize
 from musetalk_service.utils.i420 import Plane
+from musetalk_service.utils.pictures import PNG_HEAD, png_size
 
 DEFAULT_AVATAR = "default"
+_LARGEST_VIEW = 2048
+"""Pixels a side of a picture that is read beside a portrait."""
 _MEMORY_PER_PICTURE_BYTE = 24
 """A renderer's textures and warps against its picture: some 18 MB for 512x512."""
 
@@ -202,12 +205,14 @@ def load_default_avatar() -> Avatar:
 def add_large_view(avatar: Avatar, file: Path) -> Avatar:
     """The avatar with a finer picture of the square that its portrait shows.
 
-    Raises ``ValueError`` when the file is no square picture of more than 512 pixels a side, ``OSError``.
+    Raises ``ValueError`` when the file is no square PNG picture of 514 to 2048 pixels a side, ``OSError``.
     """
+    with file.open("rb") as opened:
+        size = png_size(opened.read(PNG_HEAD))
+    side = size.width if size is not None else 0
+    if size != (side, side) or not WIDTH < side <= _LARGEST_VIEW or side % 2:  # before it is decoded
+        raise ValueError(f"{file.name} is not a square PNG picture larger than the portrait, up to {_LARGEST_VIEW}")
     picture = _read_picture(file)
-    side = picture.shape[0]
-    if picture.shape[1] != side or side <= WIDTH or side % 2:
-        raise ValueError(f"{file.name} is not a square picture larger than the portrait, but {picture.shape}")
     view = View(FrameSize(side, side), 0, 0, WIDTH, HEIGHT, partial(_read_picture, file))
     digest = hashlib.sha256(avatar.digest.encode() + picture.tobytes()).hexdigest()[:16]
     return replace(avatar, more_views=(*avatar.more_views, view), digest=digest)
@@ -222,13 +227,14 @@ def _read_picture(file: Traversable, *, grey: bool = False) -> NDArray[np.uint8]
 
 
 def load_avatar(name: str, png: bytes, points: bytes | None) -> Avatar:
-    """From a 512x512 picture file and a JSON object whose ``points`` are 478 rows of x, y, z; None where it has none.
+    """From a 512x512 PNG file and a JSON object whose ``points`` are 478 rows of x, y, z; None where it has none.
 
     Raises ``ValueError`` when the picture or the landmarks have another form.
     """
-    portrait = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    fits = png_size(png) == BASE_SIZE  # before it is decoded
+    portrait = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if fits else None
     if portrait is None or portrait.shape != (HEIGHT, WIDTH, 3):
-        raise ValueError(f"the portrait of avatar {name!r} is not a {WIDTH}x{HEIGHT} picture")
+        raise ValueError(f"the portrait of avatar {name!r} is not a {WIDTH}x{HEIGHT} PNG picture")
     landmarks = np.empty((0, 3), np.float32)
     if points is not None:
         landmarks = np.asarray(json.loads(points)["points"], np.float32)

@@ -1,6 +1,7 @@
 """Avatars on disk: whole or not at all, and never outside of their folder."""
 
 import json
+import struct
 from pathlib import Path
 
 import cv2
@@ -196,6 +197,22 @@ def _with_video(library: AvatarLibrary, clip: ClipRange, frames: np.ndarray, tra
     manifest = library.manifest(ref).model_copy(update={"base_video": {"idle_0": clip}})
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     return ref
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (1024, 1000), (512, 512), (1023, 1023), (0, 0)])
+def test_pictures_of_a_wrong_size_are_refused_by_their_heads(library: AvatarLibrary, size: tuple[int, int]) -> None:
+    ref = publish(library.root, "alice")
+    folder = library.folder(ref)
+    manifest = library.manifest(ref).model_copy(update={"large": "large.png"})
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    picture = (folder / "portrait.png").read_bytes()
+    (folder / "large.png").write_bytes(picture[:16] + struct.pack(">II", *size) + picture[24:])
+    with pytest.raises(ModelNotFoundError, match=r"damaged: large\.png is not a square PNG"):
+        library.load(ref)
+    (folder / "portrait.png").write_bytes((folder / "large.png").read_bytes())
+    if size != (512, 512):
+        with pytest.raises(ModelNotFoundError, match="is not a 512x512 PNG"):
+            library.load(ref)
 
 
 def test_base_video_is_mapped_and_plays(library: AvatarLibrary) -> None:
