@@ -62,6 +62,20 @@ async def test_videos_for_actions_go_with_the_upload(tmp_path: Path, cache_dir: 
         assert (await api.client.post("/prepare_avatar/alice", files=parts)).status_code == 400
 
 
+@pytest.mark.parametrize("crop", ["0.1", "a,b,c", "0.1,0.2,3", "nan,0,1", "-0.1,0,1", "0,0,0", "0,0,0.5,1"])
+async def test_a_crop_that_is_no_square_is_refused(tmp_path: Path, cache_dir: Path, crop: str) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        answer = await api.upload(crop=crop)
+        assert answer.status_code == 400
+        assert answer.json()["details"]["field"] == "crop" and "x,y,size" in answer.json()["details"]["allowed"]
+
+
+async def test_a_crop_goes_to_the_preparation(tmp_path: Path, cache_dir: Path) -> None:
+    async with rest(tmp_path, cache_dir) as api:
+        assert (await api.upload(does="name the crop", crop="0.25,0.1,0.6")).status_code == 202
+        assert (await api.events("alice"))[-1]["reason"]["message"] == "0.25 0.1 0.6"
+
+
 async def test_upload_progress_and_a_session_on_ones_own_avatar(tmp_path: Path, cache_dir: Path) -> None:
     async with rest(tmp_path, cache_dir) as api:
         answer = await api.upload()

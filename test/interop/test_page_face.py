@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -104,6 +105,21 @@ def test_picture_becomes_a_face_that_talks_and_is_deleted(page: Page, own_server
     assert complaints == []
 
 
+def test_chosen_part_becomes_the_face(page: Page, own_server: str) -> None:
+    _open(page, own_server)
+    page.check("#maker-choose")
+    page.locator("#maker-zoom").fill("0.1")
+    _agree(page)
+    page.wait_for_selector("#maker[data-at=done]")
+    assert page.is_hidden("#maker-square")
+    page.click("[data-step=done] [data-adjust]")
+    page.wait_for_selector("#maker-square")
+    page.locator("#maker-zoom").fill("0.7")
+    page.click("#maker-form .primary")
+    page.wait_for_selector("#maker[data-at=failed]")
+    assert page.inner_text("#maker-advice").startswith("Move or zoom the square")
+
+
 def test_refusal_says_why_and_what_to_do(page: Page, live_server: str) -> None:
     reason = {"code": "no_face", "message": "there is no face in the picture", "advice": "Use a portrait."}
     Routes(page, _status("processing", "face", 30), _status("failed", "face", 30, **reason))
@@ -142,3 +158,54 @@ def test_stop_ends_the_work_at_the_server(page: Page, live_server: str) -> None:
         page.click("[data-step=work] [data-close]")
     posted = next(request for request in routes.requests if request.method == "POST")
     assert "Ada Example" in (posted.post_data_buffer or b"").decode("latin-1")
+
+
+def _crop_sent(routes: Routes) -> list[float]:
+    """The square of the newest upload, as fractions."""
+    body = [request.post_data_buffer or b"" for request in routes.requests if request.method == "POST"][-1]
+    found = re.search(rb'name="crop"\r\n\r\n([0-9.,]+)\r\n', body)
+    return [] if found is None else [float(part) for part in found[1].split(b",")]
+
+
+def test_square_is_dragged_and_zoomed_before_it_is_sent(page: Page, live_server: str) -> None:
+    routes = Routes(page, _status("processing", "mouth", 60))
+    _open(page, live_server)
+    page.check("#maker-choose")
+    square = page.locator("#maker-square")
+    before = square.bounding_box()
+    view = page.locator(".maker-view").bounding_box()
+    assert before is not None and view is not None
+    page.mouse.move(before["x"] + before["width"] / 2, before["y"] + before["height"] / 2)
+    page.mouse.wheel(0, -200)
+    zoomed = square.bounding_box()
+    assert zoomed is not None and 0.6 < zoomed["width"] / before["width"] < 0.9
+    page.mouse.down()
+    page.mouse.move(view["x"], view["y"] + view["height"] / 2)  # beyond the left edge
+    page.mouse.up()
+    square.press("ArrowDown")
+    moved = square.bounding_box()
+    assert moved is not None and abs(moved["x"] - view["x"]) < 1
+    _agree(page)
+    page.wait_for_selector("#maker[data-at=work]")
+    page.wait_for_function("document.getElementById('maker-bar').value === 64")
+    x, y, size = _crop_sent(routes)
+    assert x == 0
+    assert abs(y - (moved["y"] - view["y"]) / view["height"]) < 0.01
+    assert abs(size - moved["width"] / view["width"]) < 0.01
+
+
+def test_server_chooses_the_square_unless_asked(page: Page, live_server: str) -> None:
+    reason = {"code": "several_faces", "message": "2 faces are found", "advice": "Cut the picture."}
+    routes = Routes(page, _status("processing", "face", 30), _status("failed", "face", 30, **reason))
+    _open(page, live_server)
+    assert page.is_hidden("#maker-square") and page.is_hidden("#maker-zoom")
+    _agree(page)
+    page.wait_for_selector("#maker[data-at=failed]")
+    assert _crop_sent(routes) == []
+    page.click("[data-step=failed] [data-adjust]")
+    page.wait_for_selector("#maker-square:focus")
+    page.locator("#maker-zoom").press("End")  # the smallest
+    assert page.input_value("#maker-by") == "Ada Example"
+    page.click("#maker-form .primary")
+    page.wait_for_selector("#maker[data-at=failed]")
+    assert abs(_crop_sent(routes)[2] - 0.05) < 0.01

@@ -36,6 +36,10 @@ def main() -> None:
         named = ", ".join(f"{name}={Path(file).read_text()}" for name, file in sorted(order["actions"].items()))
         _say({"kind": "refused", "reason": {"code": "named", "message": named, "advice": "none"}})
         return
+    if does == "name the crop":
+        named = " ".join(str(order["crop"][name]) for name in ("x", "y", "size"))
+        _say({"kind": "refused", "reason": {"code": "named", "message": named, "advice": "none"}})
+        return
     drawn = resources.files("musetalk_service") / "assets" / "default_avatar"
     for name in ("portrait.png", "landmarks.json"):
         (staged / name).write_bytes((drawn / name).read_bytes())

@@ -24,7 +24,7 @@ from musetalk_service.handlers.uploads import Uploads, inside
 from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest, Official
 from musetalk_service.models.clips import ACTION_CLIPS, DEFAULT_CLIP
 from musetalk_service.models.messages import USER_ID_PATTERN
-from musetalk_service.models.preparation import JobStatus, Refusal
+from musetalk_service.models.preparation import Crop, JobStatus, Refusal
 from musetalk_service.services.authentication import Authenticator, Principal, read_credentials, require
 from musetalk_service.services.avatar_service import AvatarService
 from musetalk_service.services.host_pool import HostPool
@@ -56,6 +56,12 @@ _MULTIPART: Mapping[str, Any] = {
                                 "description": "Video of what this clip shows.",
                             }
                             for name in ACTION_CLIPS
+                        },
+                        "crop": {
+                            "type": "string",
+                            "example": "0.25,0.1,0.6",
+                            "description": "x,y,size of the square that becomes the portrait: its left edge as part "
+                            "of the width, its top as part of the height, its side as part of the shorter side.",
                         },
                         "consent_by": {"type": "string", "description": "Who agreed to the use of this face."},
                         "consent_note": {"type": "string", "description": "What was agreed."},
@@ -213,7 +219,7 @@ class AvatarsHandler:
                 if principal is not None:
                     require(principal, user_id, "drive")
                 self.jobs.check_room(user_id)
-            consent = self._consent(fields)
+            consent, crop = self._consent(fields), _crop(fields.get("crop"))
             with contextlib.ExitStack() as undo:
                 upload = await self._take(form.get("file"), fields.get("video_path"))
                 undo.callback(upload.unlink, missing_ok=True)
@@ -225,7 +231,7 @@ class AvatarsHandler:
                         undo.callback(actions[name].unlink, missing_ok=True)
                     elif video is not None:
                         raise InvalidMessageError(f"{name} must be a video file", field=name)
-                status = self.jobs.submit(user_id, upload, consent, actions)
+                status = self.jobs.submit(user_id, upload, consent, actions, crop)
                 undo.pop_all()  # the job deletes them
         finally:
             await form.close()
@@ -434,6 +440,16 @@ def _no_face(official: Official | None) -> Refusal | None:
 
 def _no_avatar(user_id: str) -> ModelNotFoundError:
     return ModelNotFoundError("this user has no avatar", user_id=user_id)
+
+
+def _crop(text: str | None) -> Crop | None:
+    if not text:
+        return None
+    try:
+        return Crop.parse(text)
+    except ValueError:
+        allowed = "x,y,size: two numbers from 0 up to 1, and one from 0.05 to 1"
+        raise InvalidMessageError("crop names no square", field="crop", allowed=allowed) from None
 
 
 def _checked_id(user_id: str) -> str:

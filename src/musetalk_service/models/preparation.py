@@ -30,12 +30,35 @@ class PreparationLimits(_Model):
     max_cpu_s: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
 
 
+class Crop(_Model):
+    """The square of a picture or video that becomes the portrait, as its owner has chosen it."""
+
+    x: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, description="Left edge, part of the width.")]
+    y: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False, description="Top edge, part of the height.")]
+    size: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False, description="Side, part of the shorter side.")]
+
+    def pixels(self, width: int, height: int) -> tuple[int, int, int] | None:
+        """(left, top, side) in a picture of this size; None where it lies outside."""
+        side = round(self.size * min(width, height))
+        left, top = round(self.x * width), round(self.y * height)
+        if left + side > width + 1 or top + side > height + 1:  # a pixel, for rounding
+            return None
+        return min(left, width - side), min(top, height - side), side
+
+    @classmethod
+    def parse(cls, text: str) -> "Crop":
+        """From ``x,y,size``. Raises ``ValueError``."""
+        x, y, size = (float(part) for part in text.split(","))
+        return cls(x=x, y=y, size=size)
+
+
 class Order(_Model):
     """One job for the preparation process, as JSON on its standard input."""
 
     source: Path
     actions: dict[str, Path] = {}
     """Videos for action clips, by the clips' names."""
+    crop: Crop | None = None
     official: str | None = None
     """The source is a folder of the published MuseTalk scripts, whose files this tells from later ones."""
     needs_face: bool = False

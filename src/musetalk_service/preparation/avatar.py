@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.models.avatar_manifest import FRAMES_FILE, TRANSFORMS_FILE, ClipRange, Source
 from musetalk_service.models.media import FPS
-from musetalk_service.models.preparation import PreparationLimits
+from musetalk_service.models.preparation import Crop, PreparationLimits
 from musetalk_service.preparation.action_clips import ActionBase, follow_action
 from musetalk_service.preparation.base_clips import as_ranges, choose_clips, fade_plan, speaking_frames
 from musetalk_service.preparation.base_video import BestFrame, Take, find_face, shut_mouths
@@ -30,6 +30,7 @@ def prepare_avatar(
     landmarker: FaceLandmarker,
     report: Report,
     actions: Mapping[str, Path] | None = None,
+    crop: Crop | None = None,
 ) -> tuple[Source, dict[str, Any]]:
     """Write an avatar's files: portrait and landmarks, of a photo or of a video's best frame, and the clips of videos.
 
@@ -40,6 +41,7 @@ def prepare_avatar(
         landmarker: finds the face.
         report: is told how far it has come.
         actions: videos of the same face for action clips, by the clips' names.
+        crop: the square that becomes the portrait; None: it is chosen around the face.
 
     Returns:
         What the manifest says of the upload, and fields of the manifest beyond those that every avatar has.
@@ -48,7 +50,7 @@ def prepare_avatar(
         PreparationError: one of its kinds, for an upload from which no avatar can be made.
     """
     make = _of_photo if is_picture(source) else _of_video
-    return make(source, staged, limits, landmarker, report, actions or {})
+    return make(source, staged, limits, landmarker, report, actions or {}, crop)
 
 
 def _of_video(
@@ -58,9 +60,10 @@ def _of_video(
     landmarker: FaceLandmarker,
     report: Report,
     actions: Mapping[str, Path],
+    crop: Crop | None,
 ) -> tuple[Source, dict[str, Any]]:
     film = VideoFrames(source, VideoLimits(max_pixels=limits.max_pixels, max_seconds=limits.max_seconds))
-    found = find_face(film, landmarker, lambda share: report("face", 10.0 + 40.0 * share), _face_limits(limits))
+    found = find_face(film, landmarker, lambda share: report("face", 10.0 + 40.0 * share), _face_limits(limits), crop)
     speaking = speaking_frames(source, found.aperture)
     clips = choose_clips(found.points, speaking, round(limits.clip_seconds * FPS), limits.video_clips)
     kept, ranges = as_ranges(clips)
@@ -84,10 +87,11 @@ def _of_photo(
     landmarker: FaceLandmarker,
     report: Report,
     actions: Mapping[str, Path],
+    crop: Crop | None,
 ) -> tuple[Source, dict[str, Any]]:
     photo = read_picture(source, max_pixels=limits.max_pixels)
     report("face", 30.0)
-    portrait = make_portrait(photo, landmarker, _face_limits(limits))
+    portrait = make_portrait(photo, landmarker, _face_limits(limits), crop)
     report("portrait", 40.0 if actions else 80.0)
     extra = write_portrait(staged, portrait.picture, portrait.landmarks, portrait.large)
     height, width = photo.shape[:2]

@@ -14,6 +14,7 @@ from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.models.preparation import Crop
 from musetalk_service.preparation.errors import NotMediaError
 from musetalk_service.preparation.face_path import follow_face
 from musetalk_service.preparation.geometry import Framing, Picture
@@ -105,7 +106,9 @@ class BaseVideo:
     """(n, 2, 3) from the portrait's pixels to those of each frame."""
 
 
-def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, limits: PhotoLimits) -> FaceInVideo:
+def find_face(
+    frames: FrameSource, landmarker: FaceLandmarker, report: Report, limits: PhotoLimits, crop: Crop | None = None
+) -> FaceInVideo:
     """Follow the face through a video and choose the frame that shows it best.
 
     Args:
@@ -113,6 +116,7 @@ def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, l
         landmarker: finds the face.
         report: is told which part of this is done, 0 to 1.
         limits: for the face.
+        crop: the square that becomes the portrait; None: it is chosen around the face.
 
     Raises:
         PreparationError: one of its kinds, for a video from which no avatar can be made.
@@ -123,8 +127,8 @@ def find_face(frames: FrameSource, landmarker: FaceLandmarker, report: Report, l
         if done % 10 == 0:
             report(min(0.9, 0.9 * done / expected))
 
-    path = follow_face(frames, landmarker, limits, following)
-    framing = path.frame()
+    path = follow_face(frames, landmarker, limits, following, crop)
+    framing = path.frame(crop)
     points = path.within(framing)
     aperture = _aperture(points)
     best = best_frame(points, aperture)

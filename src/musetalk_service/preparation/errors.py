@@ -108,6 +108,13 @@ class FaceLostError(PreparationError):
     advice = "Cut the video to the part in which the face is always seen."
 
 
+class CropError(PreparationError):
+    """The square that was chosen is no portrait."""
+
+    code = "crop"
+    advice = "Move or zoom the square so that it shows the whole face, about half as high as the square."
+
+
 class FaceDiffersError(PreparationError):
     """An action's video does not go with the avatar."""
 

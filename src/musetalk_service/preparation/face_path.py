@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.models.preparation import Crop
 from musetalk_service.preparation.errors import FaceLostError, NoFaceError, SceneCutError
 from musetalk_service.preparation.geometry import Framing, apply, frame_face
 from musetalk_service.preparation.landmarker import FaceLandmarker, FoundFace
-from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, choose_face
+from musetalk_service.preparation.photo import PORTRAIT_SIZE, PhotoLimits, find_face_of, frame_crop
 
 Picture = NDArray[np.uint8]
 
@@ -41,15 +42,20 @@ class FacePath:
     width: int
     height: int
 
-    def frame(self) -> Framing:
-        """A square that holds still around the whole path, the face upright in it.
+    def frame(self, crop: Crop | None = None) -> Framing:
+        """A square that holds still around the whole path, the face upright in it; the one that was chosen, if any.
 
         Raises:
             FaceLostError: the face moves about too much for one square.
+            CropError: the chosen square is no portrait.
         """
         middle = np.median(self.points, axis=0).astype(np.float32)
         across = self.points[:, 263, :2] - self.points[:, 33, :2]
         angle = float(np.degrees(np.median(np.arctan2(across[:, 1], across[:, 0]))))
+        if crop is not None:
+            framing = frame_crop(crop, middle, self.width, self.height, angle)
+            self.check_room(framing)
+            return framing
         for share in _SHARES:
             framing = frame_face(middle, self.width, self.height, PORTRAIT_SIZE, angle=angle, share=share)
             if self._has_room(framing):
@@ -72,7 +78,11 @@ class FacePath:
 
 
 def follow_face(
-    frames: Iterable[Picture], landmarker: FaceLandmarker, limits: PhotoLimits, done: Callable[[int], None]
+    frames: Iterable[Picture],
+    landmarker: FaceLandmarker,
+    limits: PhotoLimits,
+    done: Callable[[int], None],
+    crop: Crop | None = None,
 ) -> FacePath:
     """Find the face of each frame.
 
@@ -81,6 +91,7 @@ def follow_face(
         landmarker: finds faces.
         limits: for the first frame, as for a photo.
         done: is told the number of frames that are done.
+        crop: where the face is in the first frame; None: anywhere.
 
     Raises:
         PreparationError: no face, several, too small or cut in the first frame; lost, or another scene later.
@@ -92,7 +103,7 @@ def follow_face(
     for picture in frames:
         height, width = picture.shape[:2]
         small = np.asarray(cv2.resize(picture, _THUMBNAIL, interpolation=cv2.INTER_AREA), np.uint8)
-        found = _same_face(landmarker, picture, before, limits)
+        found = _same_face(landmarker, picture, before, limits, crop)
         _check_scene(small, thumbnail, found, before, len(finds))
         finds.append(found)
         before, thumbnail = found if found is not None else before, small
@@ -105,11 +116,15 @@ def follow_face(
 
 
 def _same_face(
-    landmarker: FaceLandmarker, picture: Picture, before: NDArray[np.float32] | None, limits: PhotoLimits
+    landmarker: FaceLandmarker,
+    picture: Picture,
+    before: NDArray[np.float32] | None,
+    limits: PhotoLimits,
+    crop: Crop | None,
 ) -> NDArray[np.float32] | None:
     height, width = picture.shape[:2]
     if before is None:
-        return choose_face(landmarker.search(picture), width, height, limits).landmarks
+        return find_face_of(picture, landmarker, limits, crop)
     # Looking at the face's surroundings only is faster, and finds small faces too.
     centre, reach = before[:, :2].mean(axis=0), 1.2 * float(np.ptp(before[:, 1]))
     left, top = np.maximum(centre - reach, 0).astype(int).tolist()

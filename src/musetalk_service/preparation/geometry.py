@@ -104,6 +104,23 @@ def frame_face(
     return Framing(np.column_stack([linear, shift]), size)
 
 
+def frame_square(left: int, top: int, side: int, size: int, *, angle: float) -> Framing:
+    """A square of a picture, turned about its middle so that a face that leans by an angle is upright.
+
+    Args:
+        left: pixel of the picture, as `top` and `side`.
+        top: pixel.
+        side: pixels.
+        size: side of the frame in pixels.
+        angle: clockwise lean of the face in degrees.
+    """
+    radians = np.radians(angle)
+    turn = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
+    linear = size / side * turn
+    middle = np.array([left, top]) + (side - 1) / 2  # centres of pixels
+    return Framing(np.column_stack([linear, (size - 1) / 2 - linear @ middle]), size)
+
+
 def warp(picture: Picture, matrix: Matrix, width: int, height: int) -> Picture:
     """(height, width, 3) of a (h, w, 3) picture, sharp at any scale; beyond the edges the picture goes on, blurred."""
     scale = scale_of(matrix)

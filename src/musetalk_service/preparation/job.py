@@ -71,7 +71,7 @@ def _prepare(
     if order.official is not None:
         return take_official(order.source, order.staged, order.official, order.limits, landmarker, report)
     assert not isinstance(landmarker, LandmarkerError)
-    return prepare_avatar(order.source, order.staged, order.limits, landmarker, report, order.actions)
+    return prepare_avatar(order.source, order.staged, order.limits, landmarker, report, order.actions, order.crop)
 
 
 def _confine(limits: PreparationLimits) -> None:

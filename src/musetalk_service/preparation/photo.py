@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.landmarks import LOWER_INNER, LOWER_OUTER, UPPER_INNER, UPPER_OUTER
+from musetalk_service.models.preparation import Crop
 from musetalk_service.preparation.errors import (
+    CropError,
     FaceCutError,
     FaceTooSmallError,
     MouthHiddenError,
@@ -24,6 +26,7 @@ from musetalk_service.preparation.geometry import (
     apply,
     eye_line_angle,
     frame_face,
+    frame_square,
     invert,
     scale_of,
 )
@@ -42,6 +45,8 @@ MAX_PITCH: Final = 32.0
 MAX_ROLL: Final = 20.0
 _MAX_OUTSIDE: Final = 0.04
 """Part of the face's height that may lie outside the picture: hair, where landmarks are guessed."""
+_CROP_SHARES: Final = (0.28, 0.66)
+"""Heights of the face in a square that its owner chooses: those of the automatic choice, and a little more."""
 _LOOKS: Final = ((1.0, 0.0), (0.93, 0.0), (1.07, 0.0), (1.0, 4.0), (1.0, -4.0), (0.9, 8.0), (1.1, -8.0))
 """Scales and angles under which the portrait is looked at: their mean is a better landmark than any of them."""
 _LIPS: Final = sorted({*UPPER_OUTER, *LOWER_OUTER, *UPPER_INNER, *LOWER_INNER})
@@ -75,24 +80,70 @@ class Portrait:
     """(1024, 1024, 3) of the same square, where the photo has the pixels for it."""
 
 
-def make_portrait(photo: Picture, landmarker: FaceLandmarker, limits: PhotoLimits) -> Portrait:
+def make_portrait(
+    photo: Picture, landmarker: FaceLandmarker, limits: PhotoLimits, crop: Crop | None = None
+) -> Portrait:
     """Check a photo and normalise it.
 
     Args:
         photo: (h, w, 3) BGR.
         landmarker: finds the face.
         limits: what is accepted.
+        crop: the square that becomes the portrait; None: it is chosen around the face.
 
     Raises:
         PreparationError: one of its kinds, for a photo from which no avatar can be made.
     """
-    face = choose_face(landmarker.search(photo), photo.shape[1], photo.shape[0], limits)
-    framing = frame_face(
-        face.landmarks, photo.shape[1], photo.shape[0], PORTRAIT_SIZE, angle=eye_line_angle(face.landmarks)
-    )
+    height, width = photo.shape[:2]
+    landmarks = find_face_of(photo, landmarker, limits, crop)
+    angle = eye_line_angle(landmarks)
+    if crop is None:
+        framing = frame_face(landmarks, width, height, PORTRAIT_SIZE, angle=angle)
+    else:
+        framing = frame_crop(crop, landmarks, width, height, angle)
     picture = framing.cut(photo)
     landmarks = look_closely(picture, landmarker)
     return Portrait(picture, landmarks, framing.matrix, cut_large(photo, framing))
+
+
+def find_face_of(
+    picture: Picture, landmarker: FaceLandmarker, limits: PhotoLimits, crop: Crop | None
+) -> NDArray[np.float32]:
+    """(478, 3) landmarks in pixels of the picture's one face of use, or of the one within a square of it.
+
+    Raises:
+        PreparationError: one of its kinds, for a picture without such a face.
+    """
+    height, width = picture.shape[:2]
+    if crop is None:
+        return choose_face(landmarker.search(picture), width, height, limits).landmarks
+    left, top, side = _square(crop, width, height)
+    part = np.ascontiguousarray(picture[top : top + side, left : left + side])
+    faces = landmarker.search(part)
+    if not faces:
+        raise CropError("no face is found in the square")
+    try:
+        face = choose_face(faces, side, side, limits)
+    except FaceCutError:
+        raise CropError("a part of the face is outside the square") from None
+    return face.landmarks + np.array([left, top, 0], np.float32)
+
+
+def frame_crop(crop: Crop, landmarks: NDArray[np.float32], width: int, height: int, angle: float) -> Framing:
+    """The square that was chosen, with the face upright. Raises :class:`CropError` for what is no portrait."""
+    left, top, side = _square(crop, width, height)
+    share = float(np.hypot(*(landmarks[10, :2] - landmarks[152, :2]))) / side
+    least, most = _CROP_SHARES
+    if not least <= share <= most:
+        raise CropError(f"the face takes {share:.0%} of the square's height, {least:.0%} to {most:.0%} are allowed")
+    return frame_square(left, top, side, PORTRAIT_SIZE, angle=angle)
+
+
+def _square(crop: Crop, width: int, height: int) -> tuple[int, int, int]:
+    square = crop.pixels(width, height)
+    if square is None:
+        raise CropError("a part of the square lies outside the picture")
+    return square
 
 
 def choose_face(faces: list[FoundFace], width: int, height: int, limits: PhotoLimits) -> FoundFace:

@@ -23,6 +23,7 @@ from musetalk_service.errors import AtCapacityError, ConflictError, InvalidMessa
 from musetalk_service.models.avatar_manifest import Consent, Manifest
 from musetalk_service.models.preparation import (
     PREPARE_COMMAND,
+    Crop,
     Finished,
     JobStatus,
     Line,
@@ -77,6 +78,7 @@ class _Job:
     """Tells the files of a folder of the published scripts, which is not ours to delete, from later ones."""
     needs_face: bool = False
     actions: Mapping[str, Path] = field(default_factory=dict)
+    crop: Crop | None = None
     staged: Path | None = None
     ready: ReadyAvatar | None = None
     task: asyncio.Task[Refusal | None] | None = None
@@ -110,13 +112,18 @@ class PreparationService:
             raise AtCapacityError("too many avatars are being prepared", retry_after_ms=1000 * retry)
 
     def submit(
-        self, user_id: str, upload: Path, consent: Consent | None, actions: Mapping[str, Path] | None = None
+        self,
+        user_id: str,
+        upload: Path,
+        consent: Consent | None,
+        actions: Mapping[str, Path] | None = None,
+        crop: Crop | None = None,
     ) -> JobStatus:
-        """Begin a job, also with videos for action clips. All files are deleted when it ends.
+        """Begin a job, also with videos for action clips or a chosen square. All files are deleted when it ends.
 
         Raises what :meth:`check_room` does.
         """
-        return self._begin(_Job(_queued(user_id), upload, consent, actions=actions or {}))
+        return self._begin(_Job(_queued(user_id), upload, consent, actions=actions or {}, crop=crop))
 
     def submit_official(
         self, user_id: str, folder: Path, files: str, *, needs_face: bool, consent: Consent | None
@@ -237,6 +244,7 @@ class PreparationService:
             official=job.official,
             needs_face=job.needs_face,
             actions=dict(job.actions),
+            crop=job.crop,
             staged=staged,
             avatar_id=job.status.user_id,
             version=new_version(),

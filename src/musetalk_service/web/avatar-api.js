@@ -25,13 +25,15 @@ export class AvatarApi {
   /**
    * Uploads a file; resolves when the server has begun to work on it.
    * @param {string} userId @param {File} file @param {string} consentBy who agreed to the use of this face
+   * @param {?string} crop x,y,size of the square that becomes the portrait; null lets the server choose
    * @param {(share: number) => void} onSent 0 to 1
    * @param {AbortSignal} signal
    * @returns {Promise<object>} the first status
    */
-  prepare(userId, file, consentBy, onSent, signal) {
+  prepare(userId, file, consentBy, crop, onSent, signal) {
     const form = new FormData();
     form.append("consent_by", consentBy);
+    if (crop !== null) form.append("crop", crop);
     form.append("file", file);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest(); // fetch does not tell how much has been sent

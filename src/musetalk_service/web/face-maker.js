@@ -4,6 +4,7 @@
  * Steps: ask, work, done, failed. Closing it while it works ends the work.
  */
 import { sentence } from "./avatar-api.js";
+import { CropSquare } from "./crop-square.js";
 import { drawFace } from "./face-mesh.js";
 
 const STAGES = {
@@ -31,6 +32,7 @@ export class FaceMaker {
   #work = null; // AbortController while the server works
   #userId;
   #hasFace = false;
+  #square = new CropSquare($("maker-square"), $("maker-zoom"));
 
   /**
    * @param {AvatarApi} api
@@ -48,6 +50,8 @@ export class FaceMaker {
       this.#dialog.close();
       this.#listener.onMade();
     };
+    $("maker-choose").onchange = () => this.#showSquare();
+    for (const button of this.#dialog.querySelectorAll("[data-adjust]")) button.onclick = () => this.#adjust();
     for (const button of this.#dialog.querySelectorAll("[data-choose]")) {
       button.onclick = () => {
         this.#dialog.close();
@@ -69,7 +73,8 @@ export class FaceMaker {
     $("maker-picture").hidden = isVideo;
     $(isVideo ? "maker-video" : "maker-picture").src = this.#address;
     $("maker-mesh").hidden = true;
-    $("maker-agreed").checked = false;
+    $("maker-agreed").checked = $("maker-choose").checked = false;
+    this.#showSquare();
     this.#show("ask", "Make a face of this");
     if (!this.#dialog.open) this.#dialog.showModal();
     $("maker-by").focus();
@@ -79,12 +84,13 @@ export class FaceMaker {
     const work = new AbortController();
     this.#work = work;
     this.#hasFace = false;
+    const crop = this.#square.value;
     this.#show("work", "Making the face");
     this.#progress("sending", 0);
     try {
       const by = $("maker-by").value.trim();
       const onSent = (share) => this.#progress("sending", share * SENT_PERCENT);
-      const prepare = () => this.#api.prepare(this.#userId, this.#file, by, onSent, work.signal);
+      const prepare = () => this.#api.prepare(this.#userId, this.#file, by, crop, onSent, work.signal);
       await prepare().catch(async (error) => {
         if (error.status !== CONFLICT) throw error;
         await this.#api.cancel(this.#userId); // of a page that was left while it worked
@@ -108,6 +114,25 @@ export class FaceMaker {
     }
   }
 
+  get #media() {
+    return $("maker-picture").hidden ? $("maker-video") : $("maker-picture");
+  }
+
+  #showSquare() {
+    const chooses = $("maker-choose").checked;
+    $("maker-zoom-label").hidden = !chooses;
+    this.#square.show(chooses ? this.#media : null);
+  }
+
+  /** Back to the question, with the square on the picture. */
+  #adjust() {
+    $("maker-mesh").hidden = true;
+    $("maker-choose").checked = true;
+    this.#show("ask", "Make a face of this");
+    this.#showSquare();
+    $("maker-square").focus();
+  }
+
   /** Shows the face that was found, once. */
   async #look(work) {
     if (this.#hasFace) return;
@@ -115,6 +140,7 @@ export class FaceMaker {
     if (face === null || work.signal.aborted) return;
     this.#hasFace = true;
     await drawFace($("maker-mesh"), face);
+    this.#square.show(null);
     $("maker-mesh").hidden = false;
     $("maker-video").pause();
   }

@@ -174,7 +174,7 @@ def test_a_larger_picture_is_a_view(library: AvatarLibrary) -> None:
 def test_a_larger_picture_that_is_none_is_refused(library: AvatarLibrary) -> None:
     staged, manifest = _staged_copy(library), manifest_for("alice").model_copy(update={"large": "large.png"})
     cv2.imwrite(str(staged / "large.png"), np.zeros((600, 1024, 3), np.uint8))
-    with pytest.raises(ModelNotFoundError, match="not a square picture"):
+    with pytest.raises(ModelNotFoundError, match="not a square PNG picture"):
         library.publish(staged, manifest)
 
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.engines.face.renderer import FaceRenderer
 from musetalk_service.models.face import NEUTRAL, REST
+from musetalk_service.models.preparation import Crop
 from musetalk_service.preparation.errors import (
+    CropError,
     FaceCutError,
     FaceTooSmallError,
     MouthHiddenError,
@@ -108,3 +110,51 @@ def test_somebody_small_in_the_background_is_no_second_face(landmarker: FaceLand
 def test_the_limits_are_those_given(landmarker: FaceLandmarker, portrait: Picture) -> None:
     with pytest.raises(FaceTooSmallError, match=r"the eyes are \d+ pixels apart, 200 are needed"):
         make_portrait(portrait, landmarker, PhotoLimits(min_eye_distance=200))
+
+
+# --- a square of one's own ---
+
+
+def _square(left: int, top: int, side: int, width: int, height: int) -> Crop:
+    return Crop(x=left / width, y=top / height, size=side / min(width, height))
+
+
+def test_the_chosen_square_becomes_the_portrait(landmarker: FaceLandmarker, portrait: Picture) -> None:
+    photo = place(portrait, 1000, 800, 1.2)
+    crop = _square(200, 90, 600, 1000, 800)
+    made = make_portrait(photo, landmarker, PhotoLimits(), crop)
+    expected = cv2.resize(photo[90:690, 200:800], (512, 512), interpolation=cv2.INTER_AREA)
+    assert np.abs(made.picture.astype(int) - expected).mean() < 5
+    automatic = make_portrait(photo, landmarker, PhotoLimits())
+    assert np.abs(made.landmarks[:, :2] - automatic.landmarks[:, :2]).mean() > 5
+
+
+def test_the_square_says_which_of_two_faces(landmarker: FaceLandmarker, portrait: Picture) -> None:
+    photo = np.hstack([portrait, portrait])
+    with pytest.raises(SeveralFacesError):
+        make_portrait(photo, landmarker, PhotoLimits())
+    made = make_portrait(photo, landmarker, PhotoLimits(), _square(512, 0, 512, 1024, 512))
+    assert np.abs(made.picture.astype(int) - portrait).mean() < 5
+
+
+def test_the_face_in_it_is_made_upright(landmarker: FaceLandmarker, portrait: Picture) -> None:
+    made = make_portrait(place(portrait, 700, 700, 1.0, 8.0), landmarker, PhotoLimits(), Crop(x=0.1, y=0.1, size=0.8))
+    assert abs(eye_line_angle(made.landmarks)) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("square", "reason"),
+    [
+        ((0, 0, 1500), "face takes .* of the square"),
+        ((1300, 900, 400), "outside the picture"),
+        ((0, 0, 300), "no face"),
+        ((600, 700, 400), "part of the face is outside"),
+    ],
+)
+def test_squares_that_are_no_portrait_are_refused(
+    landmarker: FaceLandmarker, portrait: Picture, square: tuple[int, int, int], reason: str
+) -> None:
+    photo = place(portrait, 1600, 1500, 1.0)
+    crop = Crop(x=square[0] / 1600, y=square[1] / 1500, size=square[2] / 1500)
+    with pytest.raises(CropError, match=reason):
+        make_portrait(photo, landmarker, PhotoLimits(), crop)
