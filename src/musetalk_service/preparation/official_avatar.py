@@ -166,7 +166,7 @@ def _size(path: Path, max_pixels: int) -> FrameSize:
     check_file(path, _BYTES_PER_PIXEL * max_pixels)
     try:
         size = picture_size(path)
-    except NotMediaError:
+    except (NotMediaError, OSError):
         raise NotOfficialError(f"{path.parent.name}/{path.name} is no picture") from None
     if size.pixels > max_pixels:
         raise NotOfficialError(f"{path.name} has {size} pixels, at most {max_pixels} are allowed")

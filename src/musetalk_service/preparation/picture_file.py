@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.models.media import FrameSize
 from musetalk_service.preparation.errors import NotMediaError, TooLargeError
+from musetalk_service.utils.pictures import PNG_HEAD, png_size
 
 Picture = NDArray[np.uint8]
 
@@ -55,7 +56,11 @@ def read_picture(path: Path, *, max_pixels: int) -> Picture:
 
 
 def picture_size(path: Path) -> FrameSize:
-    """Width and height, without decoding. Raises :class:`NotMediaError`."""
+    """Width and height, without decoding. Raises :class:`NotMediaError`, ``OSError``."""
+    with path.open("rb") as file:
+        size = png_size(file.read(PNG_HEAD))
+    if size is not None:
+        return size
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
