@@ -277,7 +277,7 @@ class UnknownModelError(ValueError):
 def models_for(engine: str, version: str, decoder: str = "full") -> tuple[Model, ...]:
     """What an engine needs, in the version and with the decoder of MuseTalk that are set."""
     names = _NEEDED.get((engine, version), ())
-    return find_models((*names, decoder) if names and decoder != "full" else names)
+    return find_models((*names, decoder) if names and decoder == "taesd" else names)
 
 
 def find_models(names: Iterable[str]) -> tuple[Model, ...]:

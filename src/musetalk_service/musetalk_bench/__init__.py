@@ -61,6 +61,11 @@ def to_text(result: "Result") -> str:
         "",
         f"plain loop (batch 20, as published): {result.plain_frames_per_s:.1f} frames/s; "
         f"this engine: {best / result.plain_frames_per_s:.2f} times as many",
+        *(
+            []
+            if result.cut_error is None
+            else [f"the lower face decoded alone is {result.cut_error:.1%} off (says nothing with random weights)"]
+        ),
         f"Whisper, 30 s: {result.whisper_ms:.1f} ms a pass",
         "",
         "sessions  p99 late ms",

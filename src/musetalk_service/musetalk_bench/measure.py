@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from musetalk_service.engines.musetalk.batching import PatchRunner
 from musetalk_service.engines.musetalk.features import TOKENS
-from musetalk_service.engines.musetalk.model import MouthModel, to_pixels
+from musetalk_service.engines.musetalk.lower_decoder import LowerDecoder, lower_error
+from musetalk_service.engines.musetalk.model import FullDecoder, MouthModel, to_pixels
 from musetalk_service.engines.musetalk.options import LATENT_SHAPE
 
 _PLAIN_BATCH: Final = 20
@@ -51,6 +53,8 @@ class Result:
     device: str
     precision: str
     decoder: str
+    cut_error: float | None
+    """Of the lower face decoded alone: relative root mean square of its lower half; None for other decoders."""
     gflop_per_frame: float
     ceiling_tflops: float
     plain_frames_per_s: float
@@ -62,11 +66,12 @@ class Result:
 def measure(
     unet: Any,
     vae: Any,
-    tiny: Any,
+    tiny: nn.Module | None,
     whisper: Any,
     device: torch.device,
     dtype: torch.dtype,
     *,
+    lower: bool,
     seconds: float,
     largest: int,
     clock: Callable[[], float] = time.perf_counter,
@@ -77,6 +82,7 @@ def measure(
         unet: float32 on the CPU; is taken over.
         vae: likewise.
         tiny: TAESD's decoder to be used in place of the VAE's, or None. The plain loop has the VAE's in any case.
+        lower: whether the VAE's is to compute the lower face alone.
         whisper: the encoder.
         device: where to run.
         dtype: of weights and activations.
@@ -86,7 +92,11 @@ def measure(
     """
     width = int(unet.config.cross_attention_dim)
     plain = plain_rate(copy.deepcopy(unet), copy.deepcopy(vae), device, dtype, seconds, clock)
-    model = MouthModel(unet, vae, tiny)
+    decoder = LowerDecoder(FullDecoder(vae)) if lower else tiny
+    error = None
+    model = MouthModel(unet, vae, decoder)
+    if isinstance(decoder, LowerDecoder):
+        error = cut_error(model, decoder, width)
     gflop = flops(model, width) / 1e9
     runner = PatchRunner(model, device, dtype, width, largest=largest)
     runner.warm_up()
@@ -97,7 +107,8 @@ def measure(
     return Result(
         str(device),
         str(dtype).removeprefix("torch."),
-        "full" if tiny is None else "taesd",
+        "lower" if lower else "full" if tiny is None else "taesd",
+        error,
         gflop,
         ceiling / 1e12,
         plain,
@@ -110,9 +121,20 @@ def measure(
 def flops(model: MouthModel, width: int) -> float:
     """Floating-point operations of one frame, two for each multiplication with addition."""
     counter = FlopCounterMode(display=False)
+    statistics = None
+    if isinstance(model.decoder, LowerDecoder):
+        statistics = torch.ones(1, *model.decoder.statistics_shape)
     with torch.no_grad(), counter:
-        model(torch.zeros(1, *LATENT_SHAPE), torch.zeros(1, TOKENS, width))
+        model(torch.zeros(1, *LATENT_SHAPE), torch.zeros(1, TOKENS, width), statistics)
     return float(counter.get_total_flops())
+
+
+def cut_error(model: MouthModel, lower: LowerDecoder, width: int) -> float:
+    """Of faces that speak noise, with the statistics of the faces at rest. With random weights it says nothing."""
+    faces = torch.randn(2, *LATENT_SHAPE)
+    with torch.inference_mode():
+        at_rest = lower.statistics(faces[:, LATENT_SHAPE[0] // 2 :])
+        return lower_error(lower, model.predict(faces, torch.randn(2, TOKENS, width)), at_rest)
 
 
 def plain_rate(
@@ -158,11 +180,11 @@ def _batch(
     seconds: float,
     clock: Callable[[], float],
 ) -> BatchRow:
-    latents, audio = _inputs(runner, size, width)
+    inputs = _inputs(runner, size, width)
     if runner.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(runner.device)
-    runner.run(latents, audio)
-    times = _repeat(lambda: runner.run(latents, audio), seconds, clock)
+    runner.run(*inputs)
+    times = _repeat(lambda: runner.run(*inputs), seconds, clock)
     memory = torch.cuda.max_memory_reserved(runner.device) / 1e6 if runner.device.type == "cuda" else 0.0
     rate = size / float(np.mean(times))
     p50, p99 = (float(np.percentile(times, share)) * 1000 for share in (50, 99))
@@ -176,14 +198,14 @@ def _sessions(
     rows: list[SessionsRow] = []
     limit = max(1, int(best * _FRAME_S) + 1)
     for sessions in sorted({max(1, round(limit * share)) for share in (0.25, 0.5, 0.7, 0.85, 1.0)}):
-        latents, audio = _inputs(runner, sessions, width)
+        inputs = _inputs(runner, sessions, width)
         late: list[float] = []
         start = clock()
         for tick in range(max(3, int(seconds / _FRAME_S))):
             begins = start + tick * _FRAME_S
             while clock() < begins:
                 time.sleep(0.0005)
-            runner.run(latents, audio)
+            runner.run(*inputs)
             late.append(clock() - begins - _FRAME_S)
         p99 = float(np.percentile(late, 99)) * 1000
         rows.append(SessionsRow(sessions, p99, p99 <= 0))
@@ -207,9 +229,10 @@ def _whisper(
     return float(np.median(_repeat(once, seconds, clock))) * 1000
 
 
-def _inputs(runner: PatchRunner, count: int, width: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    latents = torch.randn(count, *LATENT_SHAPE).to(runner.device, runner.dtype)
-    return list(latents), list(torch.randn(count, TOKENS, width).to(runner.device, runner.dtype))
+def _inputs(runner: PatchRunner, count: int, width: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    latents = list(torch.randn(count, *LATENT_SHAPE).to(runner.device, runner.dtype))
+    audio = torch.randn(count, TOKENS, width).to(runner.device, runner.dtype)
+    return latents, list(audio), [found for face in latents if (found := runner.statistics(face)) is not None]
 
 
 def _repeat(once: Callable[[], object], seconds: float, clock: Callable[[], float]) -> Sequence[float]:

@@ -26,4 +26,14 @@ def run(options: MuseTalkOptions, *, random_weights: bool, small: bool, seconds:
         whisper = load_whisper(options.model_path)
         tiny = load_taesd(options.model_path).decoder if options.decoder == "taesd" else None
     dtype = choose_dtype(options, device)
-    return measure(unet, vae, tiny, whisper, device, dtype, seconds=seconds, largest=options.largest_batch)
+    return measure(
+        unet,
+        vae,
+        tiny,
+        whisper,
+        device,
+        dtype,
+        lower=options.decoder == "lower",
+        seconds=seconds,
+        largest=options.largest_batch,
+    )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musetalk_service.engines.musetalk.features import TOKENS
+from musetalk_service.engines.musetalk.lower_decoder import LowerDecoder
 from musetalk_service.engines.musetalk.model import MouthModel
 from musetalk_service.engines.musetalk.options import LATENT_SHAPE, PATCH
 from musetalk_service.errors import EngineError
@@ -57,6 +58,8 @@ class PatchRunner:
         self.device, self.dtype = device, dtype
         self._model = model.to(device, dtype, memory_format=torch.channels_last).eval()
         self._width = width
+        decoder = getattr(model, "decoder", None)
+        self._lower = decoder if isinstance(decoder, LowerDecoder) else None
         self._sizes = [size for size in SIZES if size <= largest]
         self._graphs: dict[int, _Graph] = {}
 
@@ -73,50 +76,79 @@ class PatchRunner:
         for size in reversed(list(self._sizes)):
             try:
                 if self.device.type == "cuda":
-                    self._graphs[size] = _Graph(self._model, size, self.device, self.dtype, self._width)
+                    shape = None if self._lower is None else self._lower.statistics_shape
+                    self._graphs[size] = _Graph(self._model, size, self.device, self.dtype, self._width, shape)
                 elif size == 1:  # sizes differ in nothing there
-                    self._run_plain([torch.zeros(LATENT_SHAPE)], [torch.zeros(TOKENS, self._width)])
+                    face = torch.zeros(LATENT_SHAPE)
+                    self._run_plain([face], [torch.zeros(TOKENS, self._width)], self._of_rest([face]))
             except torch.OutOfMemoryError:
                 self._forget(size)
 
-    def run(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> NDArray[np.uint8]:
-        """Patches of any number of frames, waited for; as :meth:`start` otherwise."""
-        return self.start(latents, audio).wait()
+    def statistics(self, latents: Tensor) -> Tensor | None:
+        """What the decoder wants to know of a face at rest, (8, 32, 32), once; None where it wants nothing.
 
-    def start(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> "Pending":
+        Raises :class:`EngineError` when the device's memory is too small.
+        """
+        if self._lower is None:
+            return None
+        with torch.inference_mode():
+            whole = latents[None, LATENT_SHAPE[0] // 2 :].to(self.device, self.dtype)
+            try:
+                return self._lower.statistics(whole.contiguous(memory_format=torch.channels_last))[0]
+            except torch.OutOfMemoryError:
+                raise EngineError(f"the memory of {self.device} is too small for a face") from None
+
+    def run(
+        self, latents: Sequence[Tensor], audio: Sequence[Tensor], statistics: Sequence[Tensor] | None = None
+    ) -> NDArray[np.uint8]:
+        """Patches of any number of frames, waited for; as :meth:`start` otherwise."""
+        return self.start(latents, audio, statistics).wait()
+
+    def start(
+        self, latents: Sequence[Tensor], audio: Sequence[Tensor], statistics: Sequence[Tensor] | None = None
+    ) -> "Pending":
         """Queue any number of frames on the device.
 
         Args:
             latents: one (8, 32, 32) a frame, best on the device already.
             audio: one (50, width) a frame, with positional encoding.
+            statistics: one a frame, as :meth:`statistics` gives them; found out anew where they are not given.
 
         Raises:
             EngineError: one frame alone is too much for the device's memory.
         """
         with torch.inference_mode():
+            known = self._of_rest(latents) if statistics is None else statistics
             while True:
                 batches = split(len(latents), self._sizes)
                 try:
-                    return Pending(self._run_batches(batches, latents, audio), self.device)
+                    return Pending(self._run_batches(batches, latents, audio, known), self.device)
                 except torch.OutOfMemoryError:
                     self._forget(max(batches))
 
-    def _run_batches(self, batches: list[int], latents: Sequence[Tensor], audio: Sequence[Tensor]) -> list[Tensor]:
+    def _of_rest(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """One a frame; empty for a decoder that wants nothing."""
+        return [found for face in latents if (found := self.statistics(face)) is not None]
+
+    def _run_batches(
+        self, batches: list[int], latents: Sequence[Tensor], audio: Sequence[Tensor], statistics: Sequence[Tensor]
+    ) -> list[Tensor]:
         results: list[Tensor] = []
         done = 0
         for size in batches:
             part = slice(done, min(done + size, len(latents)))
             graph = self._graphs.get(size)
             run = self._run_plain if graph is None else graph.run
-            results.append(run(latents[part], audio[part]))
+            results.append(run(latents[part], audio[part], statistics[part]))
             done = part.stop
         return results
 
-    def _run_plain(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> Tensor:
+    def _run_plain(self, latents: Sequence[Tensor], audio: Sequence[Tensor], statistics: Sequence[Tensor]) -> Tensor:
         faces = torch.stack([t.to(self.device, self.dtype) for t in latents])
         heard = torch.stack([t.to(self.device, self.dtype) for t in audio])
+        at_rest = [torch.stack([t.to(self.device) for t in statistics])] if statistics else []
         with torch.inference_mode():
-            return self._model(faces.contiguous(memory_format=torch.channels_last), heard).cpu()
+            return self._model(faces.contiguous(memory_format=torch.channels_last), heard, *at_rest).cpu()
 
     def _forget(self, size: int) -> None:
         """Do without a batch size that does not fit; the smallest stays, and raises :class:`EngineError`."""
@@ -153,28 +185,39 @@ class Pending:
 class _Graph:
     """One batch size on a CUDA device, captured."""
 
-    def __init__(self, model: MouthModel, size: int, device: torch.device, dtype: torch.dtype, width: int) -> None:
+    def __init__(
+        self,
+        model: MouthModel,
+        size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        width: int,
+        statistics_shape: tuple[int, ...] | None,
+    ) -> None:
         self._latents = torch.zeros((size, *LATENT_SHAPE), device=device, dtype=dtype).contiguous(
             memory_format=torch.channels_last
         )
         self._audio = torch.zeros((size, TOKENS, width), device=device, dtype=dtype)
+        self._statistics = None if statistics_shape is None else torch.ones((size, *statistics_shape), device=device)
         # Libraries choose their kernels in the first runs, which must not be captured: on a stream of their own.
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.inference_mode(), torch.cuda.stream(side):
             for _ in range(_WARM_RUNS):
-                model(self._latents, self._audio)
+                model(self._latents, self._audio, self._statistics)
         torch.cuda.current_stream(device).wait_stream(side)
         self._graph: Any = torch.cuda.CUDAGraph()
         with torch.inference_mode(), torch.cuda.graph(self._graph):
-            self._pixels = model(self._latents, self._audio)
+            self._pixels = model(self._latents, self._audio, self._statistics)
 
-    def run(self, latents: Sequence[Tensor], audio: Sequence[Tensor]) -> Tensor:
+    def run(self, latents: Sequence[Tensor], audio: Sequence[Tensor], statistics: Sequence[Tensor]) -> Tensor:
         """Patches in pinned memory, complete once the current stream has been synchronised."""
         count = len(latents)
         for index in range(count):
             self._latents[index].copy_(latents[index], non_blocking=True)
             self._audio[index].copy_(audio[index], non_blocking=True)
+            if self._statistics is not None:
+                self._statistics[index].copy_(statistics[index], non_blocking=True)
         self._graph.replay()
         # The copy is queued before the next replay overwrites the pixels; each batch has memory of its own.
         pixels = torch.empty((count, PATCH, PATCH, 3), dtype=torch.uint8, pin_memory=True)

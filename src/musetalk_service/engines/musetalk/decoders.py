@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from musetalk_service.engines.avatar import load_default_avatar
 from musetalk_service.engines.musetalk.face_crop import cut_face, face_box, to_68
+from musetalk_service.engines.musetalk.lower_decoder import LowerDecoder
 from musetalk_service.engines.musetalk.model import FaceEncoder, FullDecoder, to_pixels
 from musetalk_service.engines.musetalk.options import PATCH, MuseTalkOptions
 from musetalk_service.engines.musetalk.weights import load_taesd
@@ -31,6 +32,8 @@ def choose_decoder(options: MuseTalkOptions, vae: AutoencoderKL) -> nn.Module:
     """
     if options.decoder == "full":
         return FullDecoder(vae)
+    if options.decoder == "lower":
+        return LowerDecoder(FullDecoder(vae))
     small = load_taesd(options.model_path).decoder
     latents = face_latents(vae)
     full = FullDecoder(vae)

@@ -37,17 +37,18 @@ class MouthModel(nn.Module):
         self.unet = unet
         self.decoder = FullDecoder(vae) if decoder is None else decoder
 
-    def forward(self, latents: Tensor, audio: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, audio: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Patches.
 
         Args:
             latents: (batch, 8, 32, 32), scaled.
             audio: (batch, 50, width) with positional encoding.
+            statistics: of the faces at rest, for a decoder that wants them.
 
         Returns:
             (batch, 256, 256, 3) uint8 BGR.
         """
-        return to_pixels(self.decode(self.predict(latents, audio)))
+        return to_pixels(self.decode(self.predict(latents, audio), statistics))
 
     def predict(self, latents: Tensor, audio: Tensor) -> Tensor:
         """The UNet alone: (batch, 4, 32, 32), the clean latents of the speaking face, scaled."""
@@ -65,9 +66,9 @@ class MouthModel(nn.Module):
             x = block(x, res_hidden_states_tuple=states, temb=None, **more)
         return unet.conv_out(functional.silu(unet.conv_norm_out(x)))
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, statistics: Tensor | None = None) -> Tensor:
         """The decoder alone: (batch, 3, 256, 256) RGB in -1..1, not limited."""
-        return self.decoder(latents)
+        return self.decoder(latents) if statistics is None else self.decoder(latents, statistics)
 
 
 class FullDecoder(nn.Module):

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class NetworkPainter:
         self._runner = runner
         self._listening = listening
         self._places = positional_encoding(whisper.ln_post.weight.shape[0])[0].to(runner.device, runner.dtype)
-        self._latents: ByteCache[str, Tensor] = ByteCache(latents_bytes, _bytes, grow=False)
+        self._faces: ByteCache[str, _Face] = ByteCache(latents_bytes, _Face.memory_bytes, grow=False)
         self._heard: ByteCache[str, tuple[int, Tensor]] = ByteCache(
             _HEARD_BYTES, lambda heard: _bytes(heard[1]), grow=False
         )
@@ -139,7 +139,9 @@ class NetworkPainter:
         with torch.inference_mode():
             heard = self._hear(jobs)
             audio = [heard[job.stream][job.frame] + self._places for job in jobs]
-            return self._runner.start([self._face(job) for job in jobs], audio)
+            faces = [self._face(job) for job in jobs]
+            statistics = [face.statistics for face in faces if face.statistics is not None]
+            return self._runner.start([face.latents for face in faces], audio, statistics)
 
     def measure(self, clock: Callable[[], float] = time.perf_counter) -> dict[int, float]:
         """Frames a second of each batch size, everything included: hearing, painting, and the way there and back.
@@ -162,12 +164,13 @@ class NetworkPainter:
                 break
         return {size: rate for size, rate in rates.items() if size in self.sizes}
 
-    def _face(self, job: PaintJob) -> Tensor:
-        latents = self._latents.get(job.face)
-        if latents is None:
+    def _face(self, job: PaintJob) -> "_Face":
+        face = self._faces.get(job.face)
+        if face is None:
             latents = _upload(torch.from_numpy(job.latents.copy()), self._runner.device).to(self._runner.dtype)
-            self._latents.put(job.face, latents)
-        return latents
+            face = _Face(latents, self._runner.statistics(latents))
+            self._faces.put(job.face, face)
+        return face
 
     def _hear(self, jobs: Sequence[PaintJob]) -> dict[str, Tensor]:
         """Whisper's rows for the hop of each stream, of which those that it has heard already cost nothing."""
@@ -190,6 +193,17 @@ class NetworkPainter:
             if not half:
                 raise EngineError(f"the memory of {self._runner.device} is too small for one window of audio") from None
         return self._encode(windows[:half]) + self._encode(windows[half:])
+
+
+class _Face(NamedTuple):
+    """A face on the device."""
+
+    latents: Tensor
+    statistics: Tensor | None
+    """What the decoder wants to know of it at rest."""
+
+    def memory_bytes(self) -> int:
+        return _bytes(self.latents) + (0 if self.statistics is None else _bytes(self.statistics))
 
 
 def sustained_sessions(rates: Mapping[int, float]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 Version = Literal["1.5", "1.0"]
-Decoder = Literal["full", "taesd"]
+Decoder = Literal["full", "lower", "taesd"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 LATENT_SHAPE: Final = (8, 32, 32)
 """Of a face: four channels with the lower half masked, four without."""
@@ -59,6 +59,6 @@ class MuseTalkOptions:
     latents_bytes: int = 256 << 20
     """What latents may take in the device's memory."""
     decoder: Decoder = "full"
-    """What makes pixels of latents: the VAE's own decoder, or TAESD's small one."""
+    """What makes pixels of latents: the VAE's own decoder, the same for the lower face alone, or TAESD's small one."""
     least_psnr_db: float = 22.0
     """How alike TAESD's pictures must be to the full decoder's; below, the full one is used."""

@@ -8,7 +8,8 @@ import torch
 
 from musetalk_service.engines.musetalk import batching
 from musetalk_service.engines.musetalk.batching import SIZES, PatchRunner, split
-from musetalk_service.engines.musetalk.model import MouthModel
+from musetalk_service.engines.musetalk.lower_decoder import TOP, LowerDecoder
+from musetalk_service.engines.musetalk.model import FullDecoder, MouthModel
 from musetalk_service.engines.musetalk.weights import load_unet, load_vae
 from musetalk_service.errors import EngineError
 
@@ -77,6 +78,24 @@ def test_batches_are_the_model_alone(model_path):
         for patch, face, heard in zip(together, latents, audio, strict=True):
             alone = model(face[None], heard[None])[0].numpy()
             assert np.abs(patch.astype(int) - alone).max() <= 1
+
+
+def test_the_lower_face_alone_is_painted_with_the_statistics_of_each_face(model_path):
+    vae = load_vae(model_path)
+    lower = LowerDecoder(FullDecoder(vae))
+    model = MouthModel(load_unet(model_path, "1.5"), vae, lower)
+    runner = PatchRunner(model, CPU, torch.float32, 384, largest=2)
+    runner.warm_up()
+    latents, audio = list(torch.randn(3, 8, 32, 32)), list(torch.randn(3, 50, 384))
+    statistics = [runner.statistics(face) for face in latents]
+    patches = runner.run(latents, audio, statistics)
+    np.testing.assert_array_equal(runner.run(latents, audio), patches)
+    with torch.inference_mode():
+        for patch, face, heard in zip(patches, latents, audio, strict=True):
+            at_rest = lower.statistics(face[None, 4:])
+            alone = model(face[None], heard[None], at_rest)[0].numpy()
+            assert np.abs(patch.astype(int) - alone).max() <= 1
+    assert not patches[:, :TOP].any() and patches[:, TOP:].any()
 
 
 @pytest.mark.gpu
