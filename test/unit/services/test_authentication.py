@@ -31,7 +31,7 @@ BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Claims of a good token; a change to None takes one away."""
-    good = {"sub": "alice", "aud": "musetalk-service", "exp": int(time.time()) + 600}
+    good = {"sub": "alice", "aud": "musetalk-service", "exp": int(time.time()) + 24 * 3600}
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
