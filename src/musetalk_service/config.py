@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         22.0,
         ge=0,
         le=100,
-        description="How alike taesd's picture of the default face must be to the full decoder's; below, that is used.",
+        description="How alike lower's or taesd's picture of the default face must be to full's; below, that is used.",
     )
     musetalk_precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Of its networks; auto is float16 on a GPU unless USE_FLOAT16 is off, else float32."

@@ -61,4 +61,4 @@ class MuseTalkOptions:
     decoder: Decoder = "full"
     """What makes pixels of latents: the VAE's own decoder, the same for the lower face alone, or TAESD's small one."""
     least_psnr_db: float = 22.0
-    """How alike TAESD's pictures must be to the full decoder's; below, the full one is used."""
+    """How alike the other decoders' pictures must be to the full decoder's; below, the full one is used."""

@@ -13,7 +13,8 @@ pytest.importorskip("diffusers", reason="the extra musetalk is not installed")
 import torch
 from diffusers import AutoencoderTiny
 
-from musetalk_service.engines.musetalk.decoders import choose_decoder, face_latents, psnr
+from musetalk_service.engines.musetalk.decoders import choose_decoder, face_latents, frozen, psnr
+from musetalk_service.engines.musetalk.lower_decoder import LowerDecoder
 from musetalk_service.engines.musetalk.model import FullDecoder, MouthModel, to_pixels
 from musetalk_service.engines.musetalk.options import MuseTalkOptions
 from musetalk_service.engines.musetalk.weights import load_unet, load_vae, missing_files
@@ -52,6 +53,22 @@ def test_a_picture_that_is_too_different_is_not_taken(
     chosen = choose_decoder(replace(options, least_psnr_db=60.0), load_vae(options.model_path))
     assert isinstance(chosen, FullDecoder)
     assert "60.0 are asked for (MUSETALK_LEAST_PSNR_DB)" in caplog.text
+
+
+def test_the_lower_decoder_is_judged_by_another_face_than_that_of_its_statistics(
+    options: MuseTalkOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    vae = load_vae(options.model_path)
+    decoder = LowerDecoder(FullDecoder(load_vae(options.model_path)))
+    at_rest, altered = face_latents(vae), face_latents(vae, altered=True)
+    decode = frozen(decoder, at_rest)
+    found = psnr(decode, decoder.full, altered)
+    assert found < psnr(decode, decoder.full, at_rest)
+    lower = replace(options, decoder="lower")
+    for least, kind in ((found - 0.5, LowerDecoder), (found + 0.5, FullDecoder)):
+        chosen = choose_decoder(replace(lower, least_psnr_db=least), load_vae(options.model_path))
+        assert isinstance(chosen, kind)
+    assert "the decoder lower is left out" in caplog.text
 
 
 def test_the_ratio_is_that_of_the_lower_half() -> None:
