@@ -183,6 +183,11 @@ class Settings(BaseSettings):
         le=100,
         description="How alike lower's or taesd's picture of the default face must be to full's; below, that is used.",
     )
+    musetalk_mask: Literal["landmarks", "parsing"] = Field(
+        "landmarks",
+        description="Where MuseTalk's patch is laid: by the avatar's landmarks, or by BiSeNet (models download "
+        "face-parsing) as the published scripts do.",
+    )
     musetalk_precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Of its networks; auto is float16 on a GPU unless USE_FLOAT16 is off, else float32."
     )

@@ -36,6 +36,7 @@ def musetalk_options(settings: Settings) -> MuseTalkOptions:
         settings.musetalk_latents_mb << 20,
         settings.musetalk_decoder,
         settings.musetalk_least_psnr_db,
+        settings.musetalk_mask,
     )
 
 

@@ -101,6 +101,56 @@ def write_taesd(root: Path, *, seed: int = 3) -> Path:
     return root
 
 
+def write_parser(root: Path, *, seed: int = 4) -> Path:
+    """BiSeNet's folder under `root`: its tensors by name and shape, as published, with random values."""
+    torch.manual_seed(seed)
+    state: State = {}
+
+    def conv(name: str, given: int, taken: int, kernel: int = 1) -> None:
+        state[f"{name}.weight"] = torch.randn(given, taken, kernel, kernel) * (2 / (taken * kernel**2)) ** 0.5
+
+    def norm(name: str, width: int) -> None:
+        state[f"{name}.weight"], state[f"{name}.bias"] = 1 + 0.2 * torch.randn(width), 0.2 * torch.randn(width)
+        state[f"{name}.running_mean"] = 0.2 * torch.randn(width)
+        state[f"{name}.running_var"] = 0.5 + torch.rand(width)
+        state[f"{name}.num_batches_tracked"] = torch.tensor(80_000)
+
+    def both(name: str, given: int, taken: int, kernel: int = 3) -> None:
+        conv(f"{name}.conv", given, taken, kernel)
+        norm(f"{name}.bn", given)
+
+    conv("cp.resnet.conv1", 64, 3, 7)
+    norm("cp.resnet.bn1", 64)
+    widths = (64, 64, 128, 256, 512)
+    for layer in range(1, 5):
+        for block in range(2):
+            name, width = f"cp.resnet.layer{layer}.{block}", widths[layer]
+            taken = widths[layer - 1] if block == 0 else width
+            conv(f"{name}.conv1", width, taken, 3)
+            conv(f"{name}.conv2", width, width, 3)
+            norm(f"{name}.bn1", width)
+            norm(f"{name}.bn2", width)
+            if taken != width:
+                conv(f"{name}.downsample.0", width, taken)
+                norm(f"{name}.downsample.1", width)
+    for name, taken in (("cp.arm16", 256), ("cp.arm32", 512)):
+        both(f"{name}.conv", 128, taken)
+        conv(f"{name}.conv_atten", 128, 128)
+        norm(f"{name}.bn_atten", 128)
+    both("cp.conv_head32", 128, 128)
+    both("cp.conv_head16", 128, 128)
+    both("cp.conv_avg", 128, 512, 1)
+    both("ffm.convblk", 256, 256, 1)
+    conv("ffm.conv1", 64, 256)
+    conv("ffm.conv2", 256, 64)
+    for name, inner, taken in (("conv_out", 256, 256), ("conv_out16", 64, 128), ("conv_out32", 64, 128)):
+        both(f"{name}.conv", inner, taken)
+        conv(f"{name}.conv_out", 19, inner)
+    (root / "face-parse-bisent").mkdir(parents=True)
+    torch.save(state, root / "face-parse-bisent" / "79999_iter.pth")
+    return root
+
+
 def random_encoder(mlp_width: int = 64) -> State:
     """Whisper-tiny's encoder under OpenAI's names; the real sinusoids, scaled so that attention has an effect."""
 

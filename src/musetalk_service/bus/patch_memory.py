@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.musetalk.options import LATENT_SHAPE, PATCH
-from musetalk_service.engines.musetalk.painter import Latents, Patch
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE, PARSED, PATCH
+from musetalk_service.engines.musetalk.painter import Classes, Latents, Patch
 
 SLOTS: Final = 64
 """Frames that one host can have painted at the same time; memory that is never touched costs nothing."""
@@ -23,6 +23,8 @@ BEAT_S: Final = 1.0
 _SLOT: Final = np.dtype(
     [("pcm", "<i2", 30 * 16_000), ("latents", "<f4", LATENT_SHAPE), ("patch", "u1", (PATCH, PATCH, 3))]
 )
+_PARSING: Final = np.dtype([("picture", "u1", (PARSED, PARSED, 3)), ("classes", "u1", (PARSED, PARSED))])
+_SIZE: Final = SLOTS * _SLOT.itemsize + _PARSING.itemsize
 
 
 class PatchMemory:
@@ -31,8 +33,12 @@ class PatchMemory:
     def __init__(self, descriptor: int) -> None:
         """Takes the descriptor over."""
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, SLOTS * _SLOT.itemsize)
-        slots = np.frombuffer(self._map, _SLOT)
+        self._map = mmap.mmap(descriptor, _SIZE)
+        slots = np.frombuffer(self._map, _SLOT, SLOTS)
+        parsing = np.frombuffer(self._map, _PARSING, 1, SLOTS * _SLOT.itemsize)[0]
+        self.to_parse: NDArray[np.uint8] = parsing["picture"]
+        """(512, 512, 3) BGR, of which BiSeNet tells what it shows."""
+        self.classes: Classes = parsing["classes"]
         self._pcm: NDArray[np.int16] = slots["pcm"]
         self._latents: NDArray[np.float32] = slots["latents"]
         self._patches: NDArray[np.uint8] = slots["patch"]
@@ -45,7 +51,7 @@ class PatchMemory:
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, SLOTS * _SLOT.itemsize)
+        os.ftruncate(descriptor, _SIZE)
         return cls(descriptor)
 
     def pcm(self, slot: int) -> NDArray[np.int16]:
@@ -85,6 +91,12 @@ class EncodeOrder(msgspec.Struct, frozen=True, tag=True):
     slot: int
 
 
+class ParseOrder(msgspec.Struct, frozen=True, tag=True):
+    """Tell what the picture to parse shows; answered for slot 0, like the order of one."""
+
+    slot: int = 0
+
+
 class PainterReady(msgspec.Struct, frozen=True, tag=True):
     """What the painter says first."""
 
@@ -117,7 +129,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     error: str | None = None
 
 
-Order = PaintOrder | EncodeOrder
+Order = PaintOrder | EncodeOrder | ParseOrder
 Answer = PainterReady | PainterFailed | PainterBeat | Done
 
 _encoder = msgspec.msgpack.Encoder()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musetalk_service.bus.local import PayloadSocket
 from musetalk_service.bus.patch_memory import (
@@ -17,11 +18,12 @@ from musetalk_service.bus.patch_memory import (
     Order,
     PainterReady,
     PaintOrder,
+    ParseOrder,
     PatchMemory,
     decode_answer,
     encode,
 )
-from musetalk_service.engines.musetalk.painter import Latents, PainterGoneError, PainterInfo, PaintJob, Patch
+from musetalk_service.engines.musetalk.painter import Classes, Latents, PainterGoneError, PainterInfo, PaintJob, Patch
 from musetalk_service.errors import BusClosedError, EngineError
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,13 @@ class RemotePainter:
         memory.patch(0)[:] = face
         self._ask([EncodeOrder(0)])
         return np.array(memory.latents(0))
+
+    def parse_face(self, picture: NDArray[np.uint8]) -> Classes:
+        """What the pixels of a (512, 512, 3) BGR picture show. Raises :class:`EngineError`."""
+        memory = self._connected().memory
+        memory.to_parse[:] = picture
+        self._ask([ParseOrder()])
+        return np.array(memory.classes)
 
     def paint(self, jobs: Sequence[PaintJob]) -> list[Patch]:
         """One patch per job, in order. Raises :class:`EngineError`."""

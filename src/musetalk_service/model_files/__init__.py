@@ -111,8 +111,12 @@ def show_paths(settings: Settings, names: Sequence[str]) -> int:
 def missing_models(settings: Settings) -> list[str]:
     """Names of the models that ENGINE needs and that are not ready. Raises :class:`DownloadError`."""
     lock = read_lock(settings.model_path)
-    needed = models_for(settings.engine, settings.musetalk_version, settings.musetalk_decoder)
+    needed = _needed(settings)
     return [model.name for model in needed if summarise(glance(settings.model_path, model, lock)) != "ready"]
+
+
+def _needed(settings: Settings) -> tuple[Model, ...]:
+    return models_for(settings.engine, settings.musetalk_version, settings.musetalk_decoder, settings.musetalk_mask)
 
 
 def _downloader(settings: Settings) -> Downloader:
@@ -128,7 +132,7 @@ def _those_of_interest(settings: Settings) -> tuple[Model, ...]:
         for model in MODELS
         if any(item.state != "missing" for item in glance(settings.model_path, model, lock))
     ]
-    needed = models_for(settings.engine, settings.musetalk_version, settings.musetalk_decoder)
+    needed = _needed(settings)
     return find_models([model.name for model in needed] + there)
 
 

@@ -230,6 +230,24 @@ MODELS: Final = (
         "https://huggingface.co/madebyollin/taesd",
     ),
     Model(
+        "face-parsing",
+        "BiSeNet, which tells skin from hair and neck, for MuseTalk's published masks (MUSETALK_MASK=parsing)",
+        _mit(
+            "https://github.com/zllrunning/face-parsing.PyTorch/blob/master/LICENSE",
+            "trained on CelebAMask-HQ, a data set for research that is not commercial",
+        ),
+        (
+            ModelFile(
+                "face-parse-bisent/79999_iter.pth",
+                53_289_463,
+                "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
+                url="https://drive.usercontent.google.com/download"
+                "?id=154JgKpzCPW82qINcVieuPH3fZ2e0P812&export=download&confirm=t",
+            ),
+        ),
+        "https://github.com/zllrunning/face-parsing.PyTorch",
+    ),
+    Model(
         "face-landmarker",
         "finds faces, to make avatars of photos and videos",
         Licence(_APACHE, "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker"),
@@ -274,10 +292,13 @@ class UnknownModelError(ValueError):
     """No model has this name; the message lists those there are."""
 
 
-def models_for(engine: str, version: str, decoder: str = "full") -> tuple[Model, ...]:
-    """What an engine needs, in the version and with the decoder of MuseTalk that are set."""
-    names = _NEEDED.get((engine, version), ())
-    return find_models((*names, decoder) if names and decoder == "taesd" else names)
+def models_for(engine: str, version: str, decoder: str = "full", mask: str = "landmarks") -> tuple[Model, ...]:
+    """What an engine needs, in the version, with the decoder and the mask of MuseTalk that are set."""
+    names = list(_NEEDED.get((engine, version), ()))
+    if names:
+        names += ["taesd"] if decoder == "taesd" else []
+        names += ["face-parsing"] if mask == "parsing" else []
+    return find_models(names)
 
 
 def find_models(names: Iterable[str]) -> tuple[Model, ...]:

@@ -21,13 +21,14 @@ from musetalk_service.bus.local import PayloadSocket
 from musetalk_service.bus.patch_memory import (
     Done,
     EncodeOrder,
+    Order,
     PainterReady,
     PaintOrder,
     PatchMemory,
     decode_order,
     encode,
 )
-from musetalk_service.engines.musetalk.painter import Latents, PainterInfo, PaintJob, Patch, Window
+from musetalk_service.engines.musetalk.painter import Classes, Latents, PainterInfo, PaintJob, Patch, Window
 from musetalk_service.errors import BusClosedError, EngineError
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class BatchPainter(Protocol):
     def next_batch(self, waiting: int) -> int: ...
 
     def encode_face(self, face: Patch) -> Latents: ...
+
+    def parse_face(self, picture: NDArray[np.uint8]) -> Classes: ...
 
     def start(self, jobs: Sequence[PaintJob]) -> Pending: ...
 
@@ -145,7 +148,7 @@ class PaintService:
         self._queue = [entry for entry in self._queue if entry[2].host is not host]
         heapq.heapify(self._queue)
 
-    def _order(self, host: _Host, order: PaintOrder | EncodeOrder) -> None:
+    def _order(self, host: _Host, order: Order) -> None:
         memory, slot = host.memory, order.slot
         if isinstance(order, PaintOrder):
             window = Window(memory.pcm(slot)[: order.samples], order.centre, order.start)
@@ -153,7 +156,10 @@ class PaintService:
             heapq.heappush(self._queue, (order.due, next(self._numbers), _Waiting(host, slot, job)))
             return
         try:
-            memory.latents(slot)[:] = self._painter.encode_face(memory.patch(slot).copy())
+            if isinstance(order, EncodeOrder):
+                memory.latents(slot)[:] = self._painter.encode_face(memory.patch(slot).copy())
+            else:
+                memory.classes[:] = self._painter.parse_face(memory.to_parse.copy())
         except EngineError as error:
             self._answer(host, Done(slot, error.message))
         else:

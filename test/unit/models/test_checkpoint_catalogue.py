@@ -50,6 +50,7 @@ def test_engines_know_what_they_need() -> None:
     assert [model.name for model in models_for("musetalk", "1.0")] == ["musetalk-1.0", "sd-vae", "whisper"]
     assert [model.name for model in models_for("musetalk", "1.5")] == ["musetalk-1.5", "sd-vae", "whisper"]
     assert [model.name for model in models_for("musetalk", "1.5", "taesd")][3:] == ["taesd"]
+    assert [model.name for model in models_for("musetalk", "1.5", "taesd", "parsing")][3:] == ["taesd", "face-parsing"]
     assert models_for("builtin", "1.5") == models_for("builtin", "1.5", "taesd") == ()
 
 

@@ -41,6 +41,11 @@ class Grey:
             raise self.error
         return np.full(LATENT_SHAPE, face[0, 0, 0], np.float32)
 
+    def parse_face(self, picture):
+        if self.error:
+            raise self.error
+        return picture[..., 2] + 1
+
     def start(self, jobs):
         self.gate.wait()
         if self.error:
@@ -111,6 +116,8 @@ def test_patches_come_back_in_order(path: Path) -> None:
         np.testing.assert_array_equal(
             remote.encode_face(np.full((256, 256, 3), 9, np.uint8)), np.full(LATENT_SHAPE, 9, np.float32)
         )
+        picture = np.random.default_rng(1).integers(0, 19, (512, 512, 3), np.uint8)
+        np.testing.assert_array_equal(remote.parse_face(picture), picture[..., 2] + 1)
         assert len(remote.paint([])) == 0
         remote.close()
 
@@ -231,7 +238,11 @@ def test_refusals_are_errors_and_leave_the_connection(path: Path) -> None:
     with serving(painter, path):
         remote = RemotePainter(path, 60.0)
         painter.error = EngineError("too small")
-        for ask in (lambda: remote.paint([job("a")]), lambda: remote.encode_face(np.zeros((256, 256, 3), np.uint8))):
+        for ask in (
+            lambda: remote.paint([job("a")]),
+            lambda: remote.encode_face(np.zeros((256, 256, 3), np.uint8)),
+            lambda: remote.parse_face(np.zeros((512, 512, 3), np.uint8)),
+        ):
             with pytest.raises(EngineError, match="too small") as caught:
                 ask()
             assert not isinstance(caught.value, PainterGoneError)

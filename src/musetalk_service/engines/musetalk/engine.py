@@ -55,7 +55,11 @@ class MuseTalkEngine:
         self._listening = options.listening
         self._painter = painter
         self._faces = FaceStore(
-            painter, options.listening.version, options.cache_dir / ENGINES_FOLDER, memory_bytes=options.face_bytes
+            painter,
+            options.listening.version,
+            options.cache_dir / ENGINES_FOLDER,
+            mask=options.mask,
+            memory_bytes=options.face_bytes,
         )
         self._numbers = itertools.count()
         try:

@@ -1,7 +1,7 @@
 """Which part of a picture is the face, by the published formula on 68 landmarks, and where its lower half is painted.
 
 The published scripts take 68 landmarks (300-W, Sagonas et al. 2013) from DWPose and the mask from BiSeNet. Here both
-come from MediaPipe's 478 landmarks, which every prepared avatar has.
+come from MediaPipe's 478 landmarks, which every prepared avatar has; ``parsed_mask`` has the published one.
 """
 
 from typing import Final
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.landmarks import JAW_LINE, LOWER_OUTER, UPPER_OUTER
+from musetalk_service.engines.musetalk.options import PARSED
 from musetalk_service.models.media import FrameSize
 
 Landmarks = NDArray[np.float32]
@@ -30,8 +31,6 @@ _BRIDGE: Final = 29
 _NOSE_HULL: Final = (195, 48, 64, 98, 2, 327, 294, 278)
 
 _CROP_SCALE: Final = 1.5
-_PARSED: Final = 512
-"""Pixels a side in which the published mask is made; its lengths are in those."""
 _CHEEK_COLUMNS: Final = 90
 _CHEEK_STEP: Final = 34
 _TOP_SHARE: Final = 0.5
@@ -85,7 +84,7 @@ def jaw_mask(landmarks: Landmarks, face: Box) -> NDArray[np.uint8]:
     crop = crop_box(face)
     side = crop.right - crop.left
     points = landmarks[:, :2] - np.array([crop.left, crop.top], np.float32)
-    unit = side / _PARSED
+    unit = side / PARSED
     mask = np.zeros((side, side), np.uint8)
     _fill(mask, points[list(JAW_LINE)], 255)
     reach = 2 * max(1, round(_CHEEK_STEP * unit)) + 1
@@ -94,6 +93,12 @@ def jaw_mask(landmarks: Landmarks, face: Box) -> NDArray[np.uint8]:
     mask[:, cheeks] = narrow[:, cheeks]
     _fill(mask, np.asarray(cv2.convexHull(points[list(_NOSE_HULL)])[:, 0], np.float32), 0)
     _fill(mask, points[[*UPPER_OUTER, *LOWER_OUTER[-2:0:-1]]], 255)
+    return lower_face(mask, face)
+
+
+def lower_face(mask: NDArray[np.uint8], face: Box) -> NDArray[np.uint8]:
+    """Of a mask of :func:`crop_box`, (side, side), the lower half inside a face's box, with soft edges."""
+    crop, side = crop_box(face), len(mask)
     inside = np.zeros_like(mask)
     box = face.within(crop)
     inside[box.pixels] = mask[box.pixels]

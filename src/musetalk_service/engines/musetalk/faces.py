@@ -4,17 +4,27 @@ import logging
 import os
 import secrets
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from musetalk_service.engines.avatar import Avatar
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.musetalk.blending import Overlay
-from musetalk_service.engines.musetalk.face_crop import EXTRA_MARGIN, Landmarks, cut_face, face_box, jaw_mask, to_68
-from musetalk_service.engines.musetalk.options import LATENT_SHAPE, Version
+from musetalk_service.engines.musetalk.face_crop import (
+    EXTRA_MARGIN,
+    Landmarks,
+    crop_box,
+    cut_face,
+    face_box,
+    jaw_mask,
+    to_68,
+)
+from musetalk_service.engines.musetalk.options import LATENT_SHAPE, MaskSource, Version
 from musetalk_service.engines.musetalk.painter import Latents, Painter
 from musetalk_service.engines.painted_video import PaintedVideo
 from musetalk_service.errors import EngineError
@@ -44,19 +54,23 @@ class AvatarFace:
 class FaceStore:
     """The faces of the avatars in use; what falls out is read from disk again."""
 
-    def __init__(self, painter: Painter, version: Version, folder: Path, *, memory_bytes: int) -> None:
+    def __init__(
+        self, painter: Painter, version: Version, folder: Path, *, mask: MaskSource, memory_bytes: int
+    ) -> None:
         """Nothing is read or written yet.
 
         Args:
             painter: makes latents; those of other weights are not used.
             version: decides about the margin under the chin.
             folder: where latents of avatars are kept that have no folder of their own, or one that is only read.
+            mask: what tells where a face is painted.
             memory_bytes: what all faces in memory may take.
         """
         self._painter = painter
         self._version = version
         self._margin = EXTRA_MARGIN if version == "1.5" else 0
         self._folder = folder
+        self._mask_source = mask
         self._kept: ByteCache[tuple[str, FrameSize, int | None], AvatarFace] = ByteCache(
             memory_bytes, AvatarFace.memory_bytes, grow=False
         )
@@ -91,11 +105,33 @@ class FaceStore:
         latents = _read(path, box)
         if latents is None:
             latents = self._painter.encode_face(cut_face(_picture(avatar, size, frame), box))
+            self._keep(root, path, _packed(box, latents))
+        mask = jaw_mask(landmarks, box) if self._mask_source == "landmarks" else _read_mask(path, box)
+        if mask is None:
+            mask = self._parse(_picture(avatar, size, frame), box)
+            self._keep(root, _mask_path(path), cv2.imencode(".png", mask)[1].tobytes())
+        return AvatarFace(f"{picture}/{name}", Overlay(box, mask), latents)
+
+    def _parse(self, picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        """The published mask of a face."""
+        # Needs Pillow, which comes with the networks' libraries: only those have it who have them.
+        from musetalk_service.engines.musetalk.parsed_mask import parsed_mask, picture_to_parse
+
+        return parsed_mask(self._painter.parse_face(picture_to_parse(picture, box)), box, self._version)
+
+    def _keep(self, root: Path, path: Path, data: bytes) -> None:
+        """Whole or not at all; a disk that is full costs time at the next start, nothing else."""
+        aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+        try:
             if root == self._folder:
                 root.parent.mkdir(parents=True, exist_ok=True)
-            _write(root, path, box, latents)
-        overlay = Overlay(box, jaw_mask(landmarks, box))
-        return AvatarFace(f"{picture}/{name}", overlay, latents)
+            for folder in (root, path.parent.parent, path.parent):
+                folder.mkdir(exist_ok=True)  # never the avatar's own folder: it may have been deleted
+            aside.write_bytes(data)
+            os.replace(aside, path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            log.warning("what was made of a face could not be kept", extra={"path": str(path)}, exc_info=error)
 
     def _root(self, avatar: Avatar) -> Path:
         """Beside the avatar, with which it goes; a folder that is gone stays that."""
@@ -145,15 +181,22 @@ def _read(path: Path, box: Box) -> NDArray[np.float32] | None:
     return latents if latents.shape == LATENT_SHAPE and bool(np.isfinite(latents).all()) else None
 
 
-def _write(root: Path, path: Path, box: Box, latents: NDArray[np.float32]) -> None:
-    """Whole or not at all; a disk that is full costs time at the next start, nothing else."""
-    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+def _mask_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-mask.png")
+
+
+def _read_mask(path: Path, box: Box) -> NDArray[np.uint8] | None:
+    """The mask that was kept beside latents; None where there is none that fits."""
     try:
-        for folder in (root, path.parent.parent, path.parent):
-            folder.mkdir(exist_ok=True)  # never the avatar's own folder: it may have been deleted
-        with aside.open("wb") as file:
-            np.savez(file, format=np.int64(_FORMAT), box=np.asarray(box, np.int64), latents=latents)
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        log.warning("latents could not be kept", extra={"path": str(path)}, exc_info=error)
+        mask = cv2.imdecode(np.fromfile(_mask_path(path), np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error):
+        return None
+    crop = crop_box(box)
+    fits = mask is not None and mask.shape == (crop.bottom - crop.top, crop.right - crop.left)
+    return np.asarray(mask, np.uint8) if fits else None
+
+
+def _packed(box: Box, latents: NDArray[np.float32]) -> bytes:
+    file = BytesIO()
+    np.savez(file, format=np.int64(_FORMAT), box=np.asarray(box, np.int64), latents=latents)
+    return file.getvalue()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from musetalk_service.engines.musetalk.batching import PatchRunner, Pending, split
 from musetalk_service.engines.musetalk.decoders import choose_decoder
+from musetalk_service.engines.musetalk.face_parsing import FaceParser
 from musetalk_service.engines.musetalk.features import positional_encoding, take_window, whisper_mel
 from musetalk_service.engines.musetalk.model import FaceEncoder, MouthModel
 from musetalk_service.engines.musetalk.options import (
@@ -22,8 +23,8 @@ from musetalk_service.engines.musetalk.options import (
     Listening,
     MuseTalkOptions,
 )
-from musetalk_service.engines.musetalk.painter import Latents, PainterInfo, PaintJob, Patch, Window
-from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper, missing_files
+from musetalk_service.engines.musetalk.painter import Classes, Latents, PainterInfo, PaintJob, Patch, Window
+from musetalk_service.engines.musetalk.weights import load_parser, load_unet, load_vae, load_whisper, missing_files
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 from musetalk_service.errors import CheckpointError, EngineError
 from musetalk_service.models.media import FRAME_SECONDS
@@ -63,7 +64,7 @@ def load_painter(options: MuseTalkOptions) -> "NetworkPainter":
         CheckpointError: a file is missing or wrong.
         EngineError: the device's memory is too small.
     """
-    missing = missing_files(options.model_path, options.listening.version, options.decoder)
+    missing = missing_files(options)
     if missing:
         raise CheckpointError("; ".join(missing))
     device = choose_device(options)
@@ -77,7 +78,10 @@ def load_painter(options: MuseTalkOptions) -> "NetworkPainter":
     model = MouthModel(load_unet(options.model_path, options.listening.version), vae, choose_decoder(options, vae))
     runner = PatchRunner(model, device, dtype, whisper.ln_post.weight.shape[0], largest=options.largest_batch)
     runner.warm_up()
-    return NetworkPainter(whisper, faces, runner, options.listening, checkpoint, latents_bytes=options.latents_bytes)
+    parser = load_parser(options.model_path).to(device) if options.mask == "parsing" else None
+    return NetworkPainter(
+        whisper, faces, runner, options.listening, checkpoint, parser=parser, latents_bytes=options.latents_bytes
+    )
 
 
 class NetworkPainter:
@@ -91,6 +95,7 @@ class NetworkPainter:
         listening: Listening,
         checkpoint: str,
         *,
+        parser: FaceParser | None = None,
         latents_bytes: int = 256 << 20,
     ) -> None:
         """Take networks that are where they shall run.
@@ -101,10 +106,12 @@ class NetworkPainter:
             runner: paints.
             listening: how the windows are cut that will come.
             checkpoint: which weights these are.
+            parser: tells skin from hair, in float32.
             latents_bytes: what latents on the device may take.
         """
         self._whisper = whisper
         self._encode_face = faces
+        self._parser = parser
         self._runner = runner
         self._listening = listening
         self._places = positional_encoding(whisper.ln_post.weight.shape[0])[0].to(runner.device, runner.dtype)
@@ -129,6 +136,21 @@ class NetworkPainter:
             return self._encode_face(face)
         except torch.OutOfMemoryError:
             raise EngineError(f"the memory of {self._runner.device} is too small for a face") from None
+
+    def parse_face(self, picture: NDArray[np.uint8]) -> Classes:
+        """(512, 512) classes of a (512, 512, 3) BGR picture's pixels.
+
+        Raises :class:`EngineError` without BiSeNet, and when the device's memory is too small.
+        """
+        if self._parser is None:
+            raise EngineError("MuseTalk's process runs without BiSeNet; is MUSETALK_MASK the same for all?")
+        try:
+            with torch.inference_mode():
+                rgb = torch.from_numpy(picture[..., ::-1].copy()).to(self._runner.device)
+                scores = self._parser(rgb.permute(2, 0, 1)[None].float() / 255)
+                return np.asarray(scores[0].argmax(0).to(torch.uint8).cpu().numpy())
+        except torch.OutOfMemoryError:
+            raise EngineError(f"the memory of {self._runner.device} is too small to parse a face") from None
 
     def paint(self, jobs: Sequence[PaintJob]) -> NDArray[np.uint8]:
         """Patches of any number of jobs. Raises :class:`EngineError` when the device's memory is too small."""

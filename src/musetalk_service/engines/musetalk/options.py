@@ -6,11 +6,14 @@ from typing import Final, Literal
 
 Version = Literal["1.5", "1.0"]
 Decoder = Literal["full", "lower", "taesd"]
+MaskSource = Literal["landmarks", "parsing"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 LATENT_SHAPE: Final = (8, 32, 32)
 """Of a face: four channels with the lower half masked, four without."""
 PATCH: Final = 256
 """Width and height of a face for the networks."""
+PARSED: Final = 512
+"""Width and height of the picture that BiSeNet is shown, in which the published mask is made."""
 FRAME_SAMPLES: Final = 640
 LOOK_AHEAD_SAMPLES: Final = 2_120
 """132.5 ms: the last position that a frame takes begins 100 ms after it and reaches 32.5 ms further."""
@@ -62,3 +65,5 @@ class MuseTalkOptions:
     """What makes pixels of latents: the VAE's own decoder, the same for the lower face alone, or TAESD's small one."""
     least_psnr_db: float = 22.0
     """How alike the other decoders' pictures must be to the full decoder's; below, the full one is used."""
+    mask: MaskSource = "landmarks"
+    """What tells where a face is painted: its landmarks, or BiSeNet as in the published scripts."""

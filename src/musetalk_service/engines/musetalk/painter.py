@@ -14,6 +14,8 @@ Patch = NDArray[np.uint8]
 """(256, 256, 3) BGR."""
 Latents = NDArray[np.float32]
 """(8, 32, 32) of a face: four channels with the lower half masked, four without; scaled."""
+Classes = NDArray[np.uint8]
+"""(512, 512) of a picture's pixels, as BiSeNet numbers them."""
 
 
 class PainterGoneError(EngineError):
@@ -66,6 +68,10 @@ class Painter(Protocol):
 
     def encode_face(self, face: Patch) -> Latents:
         """A face as latents. Raises :class:`EngineError`."""
+        ...
+
+    def parse_face(self, picture: NDArray[np.uint8]) -> Classes:
+        """What the pixels of a (512, 512, 3) BGR picture show. Raises :class:`EngineError`, without BiSeNet too."""
         ...
 
     def paint(self, jobs: Sequence[PaintJob]) -> Sequence[Patch]:

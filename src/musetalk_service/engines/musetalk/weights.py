@@ -5,6 +5,7 @@
     MODEL_PATH/sd-vae/{diffusion_pytorch_model.bin, config.json}
     MODEL_PATH/taesd/{diffusion_pytorch_model.safetensors, config.json}   where MUSETALK_DECODER=taesd
     MODEL_PATH/whisper/{pytorch_model.bin, config.json}  or  MODEL_PATH/whisper/tiny.pt
+    MODEL_PATH/face-parse-bisent/79999_iter.pth           where MUSETALK_MASK=parsing; the scripts spell it so
 
 A ``.safetensors`` file of the same name is taken as well, and preferred.
 """
@@ -22,7 +23,8 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from musetalk_service.engines.musetalk.options import Decoder, Version
+from musetalk_service.engines.musetalk.face_parsing import FaceParser
+from musetalk_service.engines.musetalk.options import MuseTalkOptions, Version
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 from musetalk_service.errors import CheckpointError
 
@@ -77,13 +79,22 @@ WHISPER: Final = Part(
     None,
     f"{_HUB}/openai/whisper-tiny{_FETCH}whisper)",
 )
+PARSER: Final = Part(
+    "face-parse-bisent",
+    ("79999_iter.pth",),
+    None,
+    f"https://github.com/zllrunning/face-parsing.PyTorch{_FETCH}face-parsing)",
+)
 
 
-def missing_files(model_path: Path, version: Version, decoder: Decoder = "full") -> list[str]:
-    """What is not there of what a version needs, one line each: the file and where to get it. Empty: complete."""
+def missing_files(options: MuseTalkOptions) -> list[str]:
+    """What is not there of what is needed, one line each: the file and where to get it. Empty: complete."""
+    parts = [UNETS[options.listening.version], VAE, WHISPER]
+    parts += [TAESD] if options.decoder == "taesd" else []
+    parts += [PARSER] if options.mask == "parsing" else []
     lines = []
-    for part in (UNETS[version], VAE, WHISPER, *((TAESD,) if decoder == "taesd" else ())):
-        folder = model_path / part.folder
+    for part in parts:
+        folder = options.model_path / part.folder
         if not any((folder / name).is_file() for name in part.weights):
             lines.append(f"{folder / part.weights[-1]} is missing; get it from {part.source}")
         if part.config is not None and not (folder / part.config).is_file():
@@ -119,6 +130,16 @@ def load_whisper(model_path: Path) -> WhisperEncoder:
         return WhisperEncoder.from_state({name: tensor.float() for name, tensor in state.items()}).eval()
     except (KeyError, ValueError, RuntimeError) as error:
         raise _wrong(path, WHISPER, f"is no Whisper encoder ({_short(error)})") from None
+
+
+def load_parser(model_path: Path) -> FaceParser:
+    """float32, on the CPU, in evaluation mode. Raises :class:`CheckpointError`."""
+    path = _find(model_path, PARSER)
+    state = _read(path, PARSER)
+    try:
+        return FaceParser.from_state({name: tensor.float() for name, tensor in state.items()})
+    except RuntimeError as error:
+        raise _wrong(path, PARSER, f"is no BiSeNet ({_short(error)})") from None
 
 
 def _find(model_path: Path, part: Part) -> Path:

@@ -94,7 +94,8 @@ def test_the_face_is_the_default_avatars(with_taesd: Path) -> None:
 
 
 def test_a_missing_file_is_named(model_path: Path, tmp_path: Path) -> None:
-    assert missing_files(model_path, "1.5") == []
-    assert "taesd" in missing_files(model_path, "1.5", "taesd")[0]
+    options = MuseTalkOptions(model_path, model_path)
+    assert missing_files(options) == []
+    assert "taesd" in missing_files(replace(options, decoder="taesd"))[0]
     with pytest.raises(CheckpointError, match="models download taesd"):
         choose_decoder(MuseTalkOptions(model_path, tmp_path, device="cpu", decoder="taesd"), load_vae(model_path))

@@ -15,9 +15,11 @@ from musetalk_service.engines.avatar_library import AvatarLibrary
 from musetalk_service.engines.base import FrameRequest
 from musetalk_service.engines.base_video import BaseVideo
 from musetalk_service.engines.musetalk.engine import MuseTalkEngine
+from musetalk_service.engines.musetalk.faces import FaceStore
 from musetalk_service.engines.musetalk.networks import choose_dtype, load_painter
 from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, Listening, MuseTalkOptions
 from musetalk_service.engines.musetalk.painter import PainterGoneError
+from musetalk_service.engines.musetalk.parsed_mask import parsed_mask, picture_to_parse
 from musetalk_service.engines.registry import chain_from, load_engines
 from musetalk_service.errors import CheckpointError, EngineError
 from musetalk_service.models.avatar_manifest import ClipRange
@@ -25,6 +27,7 @@ from musetalk_service.models.face import NEUTRAL, REST, Pose
 from musetalk_service.models.media import BASE_SIZE, ClipPosition
 from musetalk_service.utils.i420 import from_bgr, to_bgr
 from support.avatars import publish
+from support.musetalk_files import write_parser
 
 RNG = np.random.default_rng(12)
 SPEECH = (4000 * RNG.standard_normal(16_000)).astype(np.int16)
@@ -55,6 +58,9 @@ class NoPainter:
         self.info, self.error = painter.info, error or AssertionError("a network ran")
 
     def encode_face(self, face):
+        raise self.error
+
+    def parse_face(self, picture):
         raise self.error
 
     def paint(self, jobs):
@@ -107,6 +113,24 @@ def test_silence_runs_no_network(options, painter, engine, avatar):
     (picture,) = engine.render([request(stream, 0)])
     np.testing.assert_array_equal(picture, avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
     engine.render([request(stream, None), request(stream, FRAME_SAMPLES)])
+
+
+def test_the_mask_is_bisenets_where_that_is_asked_for_and_made_once(options, painter, avatar, model_path, tmp_path):
+    models = shutil.copytree(model_path, tmp_path / "models")
+    parsing = replace(options, model_path=write_parser(models), cache_dir=tmp_path / "cache", mask="parsing")
+    parser = load_painter(parsing)
+    _, pictures = speak(MuseTalkEngine(parsing, parser), avatar, 2)
+    face = FaceStore(parser, "1.5", tmp_path / "other", mask="landmarks", memory_bytes=1 << 20).get(avatar, BASE_SIZE)
+    box = face.overlay.face
+    classes = parser.parse_face(picture_to_parse(avatar.renderer(BASE_SIZE).portrait, box))
+    again = MuseTalkEngine(parsing, NoPainter(parser))
+    kept = again._faces.get(avatar, BASE_SIZE).overlay.mask
+    np.testing.assert_array_equal(kept, parsed_mask(classes, box, "1.5"))
+    assert kept.shape == face.overlay.mask.shape and not np.array_equal(kept, face.overlay.mask)
+    _, others = speak(MuseTalkEngine(options, painter), avatar, 2)
+    assert not np.array_equal(pictures[1], others[1])
+    with pytest.raises(EngineError, match="runs without BiSeNet"):
+        painter.parse_face(np.zeros((512, 512, 3), np.uint8))
 
 
 def test_sessions_of_a_batch_do_not_mix(engine, avatar):

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 
+from musetalk_service.engines.musetalk.options import Listening, MuseTalkOptions
 from musetalk_service.engines.musetalk.weights import load_unet, load_vae, load_whisper, missing_files
 from musetalk_service.errors import CheckpointError
 from support.musetalk_files import UNET_CONFIG, VAE_CONFIG, random_encoder, write_musetalk
@@ -57,13 +59,15 @@ def test_half_precision_and_safetensors_are_taken(own_path):
 
 
 def test_missing_files_are_named_with_their_source(own_path):
-    assert missing_files(own_path, "1.5") == []
+    newer = MuseTalkOptions(own_path, own_path)
+    assert missing_files(newer) == []
     (own_path / "musetalkV15" / "unet.pth").unlink()
     (own_path / "sd-vae" / "config.json").unlink()
-    unet, vae = missing_files(own_path, "1.5")
+    unet, vae = missing_files(newer)
     assert "unet.pth" in unet and "TMElyralab/MuseTalk" in unet
     assert "config.json" in vae and "sd-vae-ft-mse" in vae
-    assert missing_files(own_path, "1.0") == [vae]
+    assert missing_files(replace(newer, listening=Listening("1.0"))) == [vae]
+    assert "models download face-parsing" in missing_files(replace(newer, mask="parsing"))[-1]
     with pytest.raises(CheckpointError, match=r"unet\.pth.*TMElyralab"):
         load_unet(own_path, "1.5")
 
