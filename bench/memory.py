@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import os
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from musetalk_service.models.media import (
 from musetalk_service.services.engine_host import EngineHost
 
 _SPEECH = Path(__file__).resolve().parents[1] / "fixtures" / "speech_6s.wav"
+_ENGINE = "builtin"
 _FRAME_BYTES = 2 * SAMPLES_PER_FRAME
 _AHEAD_BYTES = 2 * 1720
 _SIZES = tuple(map(parse_size, ("512x512", "256x256", "720x720", "1024x1024", "720x1280")))
@@ -39,12 +41,18 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _ask(host: EngineHost, messages: Sequence[bus.UpMessage]) -> None:
+    for reply in host.handle(messages):
+        if isinstance(reply, bus.SessionFailed):
+            raise SystemExit(f"a session failed: {reply}")
+
+
 def _speak(host: EngineHost, names: list[str], size: FrameSize, seconds: float) -> None:
     """Sessions that stay open when this returns."""
     settings = default_settings()
     rendition = make_renditions(settings.video_crf, settings.video_max_kbps, [size])[0]
     start = ClipPosition("idle_0", 0)
-    host.handle([bus.Open(name, 1, DEFAULT_AVATAR, settings.engine, rendition, start) for name in names])
+    _ask(host, [bus.Open(name, 1, DEFAULT_AVATAR, _ENGINE, rendition, start) for name in names])
     with wave.open(str(_SPEECH)) as file:
         pcm = file.readframes(-1)
     sent = 0
@@ -52,7 +60,7 @@ def _speak(host: EngineHost, names: list[str], size: FrameSize, seconds: float) 
         new = pcm[sent : (frame + 1) * _FRAME_BYTES + _AHEAD_BYTES]
         place, audio = ClipPosition("speaking_0", frame), frame * SAMPLES_PER_FRAME
         for name in names:  # one by one, as sessions whose ticks differ
-            host.handle([bus.Render(name, 1, frame, place, frame % FPS == 0, audio, sent // 2, new)])
+            _ask(host, [bus.Render(name, 1, frame, place, frame % FPS == 0, audio, sent // 2, new)])
         sent += len(new)
 
 

@@ -132,7 +132,7 @@ class Front:
     async def _expire(self) -> None:
         while True:
             now = self.clock.now()
-            self.sessions.expire(now)
+            self.sessions.look_after(now)
             self.hosts.check(now)
             await self.clock.sleep_until(now + _EXPIRY_PERIOD_S)
 

@@ -259,6 +259,30 @@ async def test_sessions_beyond_musetalks_capacity_get_the_built_in_engine(cache_
         assert second.answers("ENGINE_SWITCHED")[1].data.engine == "musetalk"
 
 
+async def test_room_that_is_left_goes_to_the_one_that_waits_longest(cache_dir: Path) -> None:
+    limit = {"engine": "musetalk", "musetalk_sessions": 1}
+    async with started_service(cache_dir, engines=_with_musetalk, **limit) as service:
+        first, *others = [await service.session(name, events=True) for name in ("alice", "bob", "carol")]
+        speaks, waits = others
+        contented = await service.session("dora", events=True, engine="builtin")
+        older = await service.session("eve")
+        speaks.speak(tone(90, 4.0))
+        await service.run(0.4)
+        first.send("CLOSE")
+        await service.run(1.5)
+        assert [len(c.answers("ENGINE_SWITCHED")) for c in others] == [0, 1]
+        assert waits.answers("ENGINE_SWITCHED")[0].data.engine == "musetalk"
+        waits.send("CLOSE")
+        await service.run(6.0)
+        assert speaks.answers("ENGINE_SWITCHED") == []  # the one after had its place meanwhile
+        assert {live.protocol.user_id: live.engine for live in service.front.sessions}["eve"] == "musetalk"
+        assert older.answers("ENGINE_SWITCHED") == []  # has not asked for events
+        older.send("CLOSE")
+        await service.run(1.5)
+        assert [c.data.engine for c in speaks.answers("ENGINE_SWITCHED")] == ["musetalk"]
+        assert contented.answers("ENGINE_SWITCHED") == []
+
+
 async def test_sessions_beyond_musetalks_capacity_are_refused_where_that_is_set(cache_dir: Path) -> None:
     limit = {"engine": "musetalk", "musetalk_sessions": 1, "musetalk_overflow": "refuse"}
     async with started_service(cache_dir, engines=_with_musetalk, **limit) as service:

@@ -94,7 +94,7 @@ class LiveSession:
         self.intake = AudioIntake(settings.audio_chunk_max_ms)
         self.timeline: AudioTimeline = make_timeline(look_ahead, settings.audio_jitter_ms, settings.audio_backlog_s)
         self.rendition = context.renditions[0]
-        self._engine = settings.engine
+        self._engine = self.wished_engine = settings.engine
         self.director = self._direct()
         self.stream: SessionStream | None = None
         self.created = time.time()
@@ -163,6 +163,11 @@ class LiveSession:
         self.timeline.hear_ahead(look_ahead)
         if self.stream is not None:
             self.stream.choose_engine(name, self._context.clock.now())
+
+    def tell_engine(self) -> None:
+        """Queue ENGINE_SWITCHED."""
+        data = wire.EngineSwitchedData(engine=self._engine, delay_ms=self.delay_ms)
+        self.answer(wire.EngineSwitched(session_id=self.protocol.session_id, data=data))
 
     def start(self) -> None:
         """Frames from the next tick on."""
@@ -233,7 +238,7 @@ class LiveSession:
         assert lost.stream is not None  # only a session that has begun can be taken up again
         self.protocol, self.avatar = lost.protocol, lost.avatar
         self.intake, self.timeline, self.director = lost.intake, lost.timeline, lost.director
-        self.rendition, self._engine = lost.rendition, lost._engine
+        self.rendition, self._engine, self.wished_engine = lost.rendition, lost._engine, lost.wished_engine
         self.created, self.wants_events = lost.created, lost.wants_events
         self.stream, lost.stream = lost.stream, None
         since = now if lost.detached_at is None else lost.detached_at

@@ -187,8 +187,10 @@ class SessionService:
         if options.engine is not None:
             self._hosts.look_ahead_of(options.engine)  # is it served?
         own = self.settings.engine if live.avatar.has_face else "musetalk"
-        engine = self._with_room(live, options.engine or own)
+        wished = options.engine or own
+        engine = self._with_room(live, wished)
         live.open(opened, options, self._hosts)
+        live.wished_engine = wished
         if engine != self.settings.engine:
             live.choose_engine(engine, self._hosts.look_ahead_of(engine))
         self._sessions.pop(provisional, None)
@@ -206,13 +208,10 @@ class SessionService:
         full.
         """
         self._hosts.look_ahead_of(name)  # is it served?
-        name = self._with_room(live, name)
-        live.choose_engine(name, self._hosts.look_ahead_of(name))
-        live.answer(
-            wire.EngineSwitched(
-                session_id=live.protocol.session_id, data=wire.EngineSwitchedData(engine=name, delay_ms=live.delay_ms)
-            )
-        )
+        given = self._with_room(live, name)
+        live.wished_engine = name
+        live.choose_engine(given, self._hosts.look_ahead_of(given))
+        live.tell_engine()
 
     def _with_room(self, live: LiveSession, engine: str) -> str:
         """The engine that is asked for, or what a session gets that would make others late.
@@ -223,14 +222,28 @@ class SessionService:
             raise InvalidMessageError(
                 "this user's avatar is ready for MuseTalk only", field="data.engine", allowed=["musetalk", "static"]
             )
-        limit = self.settings.musetalk_sessions or self._hosts.musetalk_sessions
-        if engine != "musetalk" or limit is None:
-            return engine
-        if sum(other.stream is not None and other.engine == engine for other in self if other is not live) < limit:
+        if engine != "musetalk" or self._musetalk_has_room(live):
             return engine
         if self.settings.refuse_overflow or not live.avatar.has_face:
-            raise self._at_capacity(f"all {limit} sessions of MuseTalk are taken", "musetalk")
+            raise self._at_capacity(f"all {self._musetalk_limit()} sessions of MuseTalk are taken", "musetalk")
         return "builtin"
+
+    def _musetalk_limit(self) -> int | None:
+        return self.settings.musetalk_sessions or self._hosts.musetalk_sessions
+
+    def _musetalk_has_room(self, live: LiveSession) -> bool:
+        limit, others = self._musetalk_limit(), (other for other in self if other is not live)
+        return limit is None or sum(other.stream is not None and other.engine == "musetalk" for other in others) < limit
+
+    def _promote(self) -> None:
+        """Give MuseTalk to those who wait for it, the longest first, while they do not speak."""
+        for live in self:
+            waits = live.stream is not None and live.wished_engine == "musetalk" and live.engine != "musetalk"
+            rests = live.protocol.state is State.IDLE and not live.timeline.queued and live.detached_at is None
+            if waits and rests and self._musetalk_has_room(live):
+                live.choose_engine("musetalk", self._hosts.look_ahead_of("musetalk"))
+                if live.wants_events:  # the others have not asked, and may not know the message
+                    live.tell_engine()
 
     def release(self, live: LiveSession) -> None:
         """The connection is over. Twice is fine."""
@@ -247,8 +260,12 @@ class SessionService:
         if self._sessions:
             await self._empty.wait()
 
-    def expire(self, now: float) -> None:
-        """End sessions that never began or that no client has spoken to for too long."""
+    def look_after(self, now: float) -> None:
+        """What comes with time: end sessions that never began or are forgotten, use room that others have left."""
+        self._expire(now)
+        self._promote()
+
+    def _expire(self, now: float) -> None:
         for live in self:
             if live.detached_at is not None:
                 if now - live.detached_at >= self.settings.resume_grace_s:
