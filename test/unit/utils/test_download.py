@@ -67,7 +67,7 @@ def test_without_a_known_checksum_it_is_told(file_server: FileServer, watch: Wat
     assert (fetched.sha256, fetched.checked) == (SHA256, False)
 
 
-@pytest.mark.parametrize("sha256", [SHA256, None])
+@pytest.mark.parametrize("sha256", [SHA256, None], ids=["known", "unknown"])
 def test_after_a_break_only_the_rest_is_asked_for(
     file_server: FileServer, watch: Watch, target: Path, sha256: str | None
 ) -> None:
