@@ -9,6 +9,7 @@ from typing import Any
 from musetalk_service import __version__
 from musetalk_service.config import default_settings, list_settings, load_settings, read_host_settings
 from musetalk_service.errors import ConfigurationError
+from musetalk_service.models.preparation import Crop
 from musetalk_service.utils.logs import configure_logging
 
 
@@ -99,6 +100,13 @@ def _add_avatar_commands(parser: argparse.ArgumentParser) -> None:
         create.add_argument(
             f"--action-{number}", type=Path, metavar="VIDEO", help=f"what action {number} shows; else it is drawn"
         )
+    create.add_argument(
+        "--crop",
+        type=Crop.parse,
+        metavar="X,Y,SIZE",
+        help="the square that becomes the portrait: left edge as part of the width, top of the height, side of the "
+        "shorter side; else it is chosen around the face",
+    )
     create.set_defaults(run=_avatar_create)
 
     listing = actions.add_parser("list", help="print all avatars")
@@ -222,6 +230,7 @@ def _avatar_create(arguments: argparse.Namespace) -> int:
         consent_by=arguments.consent_by,
         consent_note=arguments.consent_note,
         actions={name: getattr(arguments, name) for name in ACTION_CLIPS if getattr(arguments, name) is not None},
+        crop=arguments.crop,
     )
 
 

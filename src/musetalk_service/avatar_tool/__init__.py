@@ -16,6 +16,7 @@ from musetalk_service.engines.avatar import DEFAULT_AVATAR
 from musetalk_service.engines.avatar_library import OFFICIAL_NAMES, AvatarLibrary, official_files
 from musetalk_service.errors import ServiceError
 from musetalk_service.models.avatar_manifest import AVATAR_ID_PATTERN, Consent, Manifest
+from musetalk_service.models.preparation import Crop
 
 _BAR = 30
 _NOT_YET = "{:<24} of the published MuseTalk scripts, not used yet: serve prepares it, or avatar import"
@@ -29,12 +30,13 @@ def create(
     consent_by: str | None,
     consent_note: str,
     actions: Mapping[str, Path],
+    crop: Crop | None = None,
 ) -> int:
     """Make an avatar of a photo or video, and of videos for its action clips; returns the exit status."""
 
     def work() -> str:
         consent = _ask_consent(consent_by, consent_note, required=settings.require_consent)
-        manifest = _create(settings, file, _check_id(avatar_id), consent, actions=actions)
+        manifest = _create(settings, file, _check_id(avatar_id), consent, actions=actions, crop=crop)
         return f"{manifest.avatar_id}: made of a {manifest.source.kind}; connect as this user to see it"
 
     return _tell(work)
@@ -47,6 +49,7 @@ def _create(
     consent: Consent | None,
     official: str | None = None,
     actions: Mapping[str, Path] | None = None,
+    crop: Crop | None = None,
 ) -> Manifest:
     manifest = create_avatar(
         AvatarLibrary(settings.avatars_dir),
@@ -61,6 +64,7 @@ def _create(
         report=_show_progress,
         official=official,
         actions=actions,
+        crop=crop,
     )
     _show_progress("done", 100.0)
     return manifest

@@ -16,6 +16,7 @@ from musetalk_service.engines.avatar_library import AvatarLibrary, new_version
 from musetalk_service.models.avatar_manifest import Consent, Manifest
 from musetalk_service.models.preparation import (
     PREPARE_COMMAND,
+    Crop,
     Finished,
     Line,
     Order,
@@ -46,11 +47,13 @@ def create_avatar(
     report: Callable[[str, float], None],
     official: str | None = None,
     actions: Mapping[str, Path] | None = None,
+    crop: Crop | None = None,
     command: Sequence[str] = PREPARE_COMMAND,
 ) -> Manifest:
     """Make an avatar of a photo or video and publish it; or of a folder of the published scripts, if ``official``.
 
-    ``actions`` are videos for action clips, by the clips' names.
+    ``actions`` are videos for action clips, by the clips' names; ``crop`` is the square that becomes the portrait, else
+    one around the face.
 
     Raises :class:`CreationError`, :class:`ModelNotFoundError` for files that do not load, ``OSError``.
     """
@@ -60,6 +63,7 @@ def create_avatar(
             source=source.resolve(strict=True),
             official=official,
             actions={name: file.resolve(strict=True) for name, file in (actions or {}).items()},
+            crop=crop,
             staged=staged,
             avatar_id=avatar_id,
             version=new_version(),

@@ -105,6 +105,19 @@ def test_create_takes_videos_for_actions(
     assert "none.mp4" in capsys.readouterr().err
 
 
+def test_create_takes_the_square_that_becomes_the_portrait(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(avatar_tool, "create_avatar", partial(create_avatar, command=COMMAND))
+    (tmp_path / "me.jpg").write_text("name the crop")
+    command = ["avatar", "create", "me.jpg", "--id", "alice", "--consent-by", "A.", "--crop"]
+    assert main([*command, "0.25,0,0.5"]) == 1
+    assert "0.25 0.0 0.5" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "0.25,0"])
+    assert "--crop" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
