@@ -126,8 +126,8 @@ def _cost(title: str, runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stages(stages: Mapping[str, float]) -> str:
-    heads = ["render ms", "x264 alone ms", "all ms", "kbit/s", "renderer's share"]
-    names = ("render_ms", "x264_ms", "all_ms")
+    heads = ["hear and render ms", "x264 ms", "all ms", "fastest pass ms", "kbit/s", "renderer's share"]
+    names = ("render_ms", "x264_ms", "all_ms", "fastest_ms")
     numbers = [f"{stages[name]:.2f}" for name in names]
     row = [*numbers, f"{stages['kbps']:.0f}", f"{100 * stages['renderer_share']:.0f} %"]
     return "### A speaking frame without a server\n\n" + _table(heads, [row])
