@@ -7,6 +7,7 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import IO
 
 from pydantic import ValidationError
 
@@ -88,14 +89,18 @@ def _unpack(source: Path, staged: Path, max_bytes: int) -> None:
             for member in members:
                 if not _NAME.fullmatch(member.filename):
                     raise ArchiveError(f"{source} holds {member.filename[:100]!r}, which is no file of an avatar")
-                left = _copy(archive, member, staged / member.filename, left)
+                with archive.open(member) as file:
+                    left = unpack(file, staged / member.filename, left)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise ArchiveError(f"{source} is no archive of an avatar, or is damaged ({error})") from None
 
 
-def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
-    """Unpack one file; returns how many bytes may still come. What the archive says of sizes is not believed."""
-    with archive.open(member) as file, target.open("xb") as copy:
+def unpack(file: IO[bytes], target: Path, left: int) -> int:
+    """Unpack one file; returns how many bytes may still come. What the archive says of sizes is not believed.
+
+    Raises :class:`ArchiveError` for one byte more than ``left``.
+    """
+    with target.open("xb") as copy:
         while piece := file.read(_PIECE):
             left -= len(piece)
             if left < 0:

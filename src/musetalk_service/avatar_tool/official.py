@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from musetalk_service.avatar_tool.archive import ArchiveError, is_zip
+from musetalk_service.avatar_tool.archive import ArchiveError, is_zip, unpack
 
 _MEMBER = re.compile(
     r"(?P<above>(?:.*/)?)"
     r"(?P<name>(?:full_imgs|mask)/[0-9]{1,9}\.(?:png|jpg)|latents\.pt|coords\.pkl|mask_coords\.pkl|avator_info\.json)"
 )
 _MAX_MEMBERS = 100_000
-_PIECE = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
@@ -50,7 +49,7 @@ def unpack_official(source: Path, target: Path, max_bytes: int) -> str:
             above = found["above"]
             copy = target / found["name"]
             copy.parent.mkdir(exist_ok=True)
-            left = _copy(file, copy, left)
+            left = unpack(file, copy, left)
     except (*_DAMAGED, NotImplementedError, EOFError, ValueError) as error:
         raise ArchiveError(f"{source} is no archive, or is damaged ({error})") from None
     except RuntimeError as error:  # zipfile's, for what is encrypted
@@ -74,14 +73,3 @@ def _members(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
             content = stream.extractfile(entry) if entry.isreg() else None
             if content is not None:
                 yield entry.name, content
-
-
-def _copy(file: IO[bytes], target: Path, left: int) -> int:
-    """Returns how many bytes may still come."""
-    with target.open("xb") as copy:
-        while piece := file.read(_PIECE):
-            left -= len(piece)
-            if left < 0:
-                raise ArchiveError("the archive unpacks to more than an avatar may have")
-            copy.write(piece)
-    return left

@@ -66,9 +66,8 @@ class Texture:
         self.double = double_size(moved)
         """(2 * height, 2 * width, 3) BGR."""
         self._luma = from_bgr(self.double)[: 2 * height].copy()
-        # Not from chroma for each pixel: a source of a quarter stays in the cache beside the luma, which saves a tenth
-        # of a frame, and moved chroma differs by 0.2 levels in the mean. Four channels are read in half the time of
-        # two: OpenCV has that case vectorised.
+        # Not from chroma for each pixel, which looks the same: a source of a quarter stays in the cache with the luma.
+        # Four channels are read in half the time of two: OpenCV has that case vectorised.
         _, u, v = planes_of(from_bgr(moved))
         nothing = np.zeros_like(u)
         self._chroma = np.dstack([u, v, nothing, nothing])
