@@ -20,6 +20,8 @@ _SETTLE_SECONDS = 0.5
 _CLOSING_SECONDS = 15.0
 _BAR = 40
 _NOISE = 0.005
+_ONE_GAP = 6
+"""Frames that the front leaves out after one halt: it does so from 200 ms on."""
 _STALL_MS = 40
 """A machine that wakes an idle process so late is not to be trusted with single frames."""
 
@@ -161,7 +163,7 @@ def watched(port: int, finding: Finding, *, speaking: bool = False) -> Iterator[
     )
     finding.figures["the watcher's own process was woken late by at most"] = f"{seen['stall_max_ms']:.0f} ms"
     # The front leaves frames out when it has not run for 200 ms: on a shared machine that may be anybody's doing.
-    allowed = _NOISE * seen["frames"] if seen["stall_max_ms"] > _STALL_MS else 0
+    allowed = max(_NOISE * seen["frames"], _ONE_GAP) if seen["stall_max_ms"] > _STALL_MS else 0
     finding.check(seen["holes"] <= allowed, f"the watcher misses {seen['holes']} frames")
     for problem in seen["problems"]:
         finding.problems.append(f"watcher: {problem}")

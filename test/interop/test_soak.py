@@ -59,7 +59,7 @@ def test_damaged_uploads(
     with SoakServer(cache_dir, {}) as server:
         server.wait_until_ready()
         finding = uploads(server, seed=7, count=30, folders=[avatars / ".staging", cache_dir / "uploads"])
-        assert not finding.problems and not server.errors
+        assert not finding.problems and not server.errors, finding.figures
 
 
 def test_a_silent_peer_is_found(server: Any) -> None:
