@@ -77,11 +77,11 @@ run-tls: setup avatars ## the same over https, with a certificate of its own: fo
 	@$(BIN)/python tools/make_certificate.py .tls
 	@TLS_CERTFILE=.tls/certificate.pem TLS_KEYFILE=.tls/key.pem exec $(BIN)/python -m musetalk_service serve
 
-# Those in test/interop run servers and browsers by the wall clock: beside others they would be starved of it.
+# What runs servers and browsers by the wall clock (test/conftest.py marks it) would be starved of it beside others.
 .PHONY: test
 test: lint avatars system-tools $(VENV)/.musetalk-installed ## check and test everything
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore=test/interop
-	$(BIN)/python -m pytest test/interop
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not wall_clock"
+	$(BIN)/python -m pytest -m wall_clock
 
 .PHONY: lint
 lint: $(VENV)/.test-installed ## style, types and import directions

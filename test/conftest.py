@@ -12,6 +12,14 @@ from support.file_server import FileServer, serve_files
 from support.server_process import ServerProcess
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+_INTEROP = Path(__file__).parent / "interop"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs servers and browsers by the wall clock: beside other tests it would be starved of it."""
+    for item in items:
+        if _INTEROP in item.path.parents or "live_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.wall_clock)
 
 
 @pytest.fixture(scope="session")
