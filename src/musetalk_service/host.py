@@ -87,7 +87,9 @@ def run_host(settings: Settings, bus_fd: int, painter: Path | None = None) -> No
         host.warm_up(DEFAULT_AVATAR, settings.frame_sizes)
         link.send([ready_message(engines, settings.builtin_look_ahead_ms)])
         while True:
-            messages = link.receive(wait=not host.has_background_work)
-            link.send(host.handle(messages) if messages else host.work_in_background())
+            messages = link.receive(wait=not host.has_background_work, others=host.filenos())
+            link.send(host.handle(messages))
+            if host.has_background_work and not messages:
+                link.send(host.work_in_background())
     except BusClosedError:
         log.debug("front is gone, host ends")

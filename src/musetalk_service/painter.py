@@ -17,6 +17,7 @@ from musetalk_service.services.paint_service import PaintService
 
 log = logging.getLogger(__name__)
 
+
 def musetalk_options(settings: Settings) -> MuseTalkOptions:
     """What the settings say about MuseTalk."""
     return MuseTalkOptions(

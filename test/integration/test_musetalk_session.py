@@ -17,6 +17,7 @@ from musetalk_service.engines.musetalk.options import Listening, MuseTalkOptions
 from musetalk_service.engines.registry import load_engines
 from support.in_process import gaps, started_service
 from support.musetalk_files import write_musetalk
+from support.painters import InProcessPainter
 from support.video import decode
 
 SPEECH = (4000 * np.random.default_rng(15).standard_normal(16_000)).astype(np.int16)
@@ -26,7 +27,7 @@ class _Watched(MuseTalkEngine):
     """Remembers where in the audio painted mouths were."""
 
     def __init__(self, options: MuseTalkOptions) -> None:
-        super().__init__(options, load_painter(options))
+        super().__init__(options, InProcessPainter(load_painter(options)))
         self.painted: list[int | None] = []
         self.broken = False
 

@@ -29,6 +29,7 @@ from support.in_process import Service, gaps, started_service
 from support.manual_clock import settle
 from support.musetalk_files import write_musetalk
 from support.official_avatars import write_official
+from support.painters import InProcessPainter
 from support.video import decode
 
 SPEECH = (4000 * np.random.default_rng(15).standard_normal(16_000)).astype(np.int16)
@@ -49,7 +50,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> MuseTalkEngine:
     cache = tmp_path_factory.mktemp("cache")
     listening = Listening(window_s=1.0)
     options = MuseTalkOptions(models, cache, device="cpu", listening=listening, largest_batch=1)
-    return MuseTalkEngine(options, load_painter(options))
+    return MuseTalkEngine(options, InProcessPainter(load_painter(options)))
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from musetalk_service.services.metrics import Metrics
 from musetalk_service.services.painter_process import PainterProcess, visible_gpu
 from musetalk_service.utils.clock import MonotonicClock
 from support.musetalk_files import write_musetalk
+from support.painters import InProcessPainter
 
 pytestmark = pytest.mark.slow
 SPEECH = (4000 * np.random.default_rng(41).standard_normal(16_000)).astype(np.int16)
@@ -83,7 +84,7 @@ async def test_hosts_get_the_same_pictures_from_it_and_from_the_next_one(tmp_pat
         pictures = await render(engine)
 
         options = MuseTalkOptions(models, tmp_path / "other", device="cpu", listening=Listening(window_s=1.0))
-        alone = await render(MuseTalkEngine(options, await asyncio.to_thread(load_painter, options)))
+        alone = await render(MuseTalkEngine(options, InProcessPainter(await asyncio.to_thread(load_painter, options))))
         for picture, expected in zip(pictures, alone, strict=True):
             assert np.abs(picture.astype(int) - expected).max() <= 2  # more threads round otherwise
         assert not np.array_equal(pictures[4], pictures[5])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from musetalk_service.engines.avatar import Avatar
-from musetalk_service.engines.base import EngineInfo, FrameRequest, Pcm, Picture
+from musetalk_service.engines.base import EngineInfo, EngineStream, FrameRequest, Pcm, Picture
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import from_bgr
 
@@ -92,6 +92,28 @@ class GreyEngine:
             stream.ahead.append(stream.end - request.position)
         heard = None if request.position is None else stream.heard(request.position)
         return flat(SHUT if heard is None else heard)
+
+
+class OrderedGreyEngine(GreyEngine):
+    """Its frames are made elsewhere: they are ready when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__("musetalk")
+        self.orders: list[tuple[EngineStream, int | None]] = []
+        self.all_ready = False
+        self.ready: set[int | None] = set()
+        """Positions whose frames are there."""
+
+    def order(self, batch: Sequence[FrameRequest]) -> None:
+        if self.all_broken:
+            raise RuntimeError("broken for the test")
+        self.orders += [(request.stream, request.position) for request in batch]
+
+    def is_ready(self, request: FrameRequest) -> bool:
+        return self.all_ready or self.all_broken or request.position in self.ready
+
+    def fileno(self) -> int | None:
+        return 99
 
 
 class ShutEngine(GreyEngine):

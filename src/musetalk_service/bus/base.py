@@ -29,8 +29,8 @@ class FrontLink(Protocol):
 class HostLink(Protocol):
     """The host's end."""
 
-    def receive(self, *, wait: bool = True) -> Sequence[UpMessage]:
-        """All messages that have come, oldest first; with ``wait`` at least one.
+    def receive(self, *, wait: bool = True, others: Sequence[int] = ()) -> Sequence[UpMessage]:
+        """All messages that have come, oldest first; with ``wait`` at least one, or one of ``others`` is readable.
 
         Raises :class:`BusClosedError` when the front is gone.
         """

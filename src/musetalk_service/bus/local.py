@@ -59,10 +59,11 @@ class SocketHostLink:
     def __init__(self, end: socket.socket) -> None:
         self._socket = PayloadSocket(end)
 
-    def receive(self, *, wait: bool = True) -> Sequence[UpMessage]:
+    def receive(self, *, wait: bool = True, others: Sequence[int] = ()) -> Sequence[UpMessage]:
         payloads: list[bytes] = []
         while not payloads:
-            if not wait and not self._socket.readable():
+            readable = select.select([self._socket.fileno(), *others], [], [], None if wait else 0.0)[0]
+            if self._socket.fileno() not in readable:
                 break
             payloads = self._socket.receive()
         return [decode_up(payload) for payload in payloads]

@@ -92,9 +92,9 @@ class EncodeOrder(msgspec.Struct, frozen=True, tag=True):
 
 
 class ParseOrder(msgspec.Struct, frozen=True, tag=True):
-    """Tell what the picture to parse shows; answered for slot 0, like the order of one."""
+    """Tell what the picture to parse shows, which has a place of its own; the slot only tells the answers apart."""
 
-    slot: int = 0
+    slot: int
 
 
 class PainterReady(msgspec.Struct, frozen=True, tag=True):

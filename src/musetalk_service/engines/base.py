@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,4 +84,24 @@ class Engine(Protocol):
 
     def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
         """One picture per request, in order. Raises any exception; the scheduler falls back."""
+        ...
+
+
+@runtime_checkable
+class OrderingEngine(Engine, Protocol):
+    """An engine whose frames are made elsewhere, so that its host can do other things in the meantime.
+
+    :meth:`Engine.render` gives the same pictures whether its frames were ordered or not.
+    """
+
+    def order(self, batch: Sequence[FrameRequest]) -> None:
+        """Begin frames that :meth:`render` will be asked for, those of a stream in order. Raises any exception."""
+        ...
+
+    def is_ready(self, request: FrameRequest) -> bool:
+        """Whether :meth:`render` would not wait for this frame, if it was ordered."""
+        ...
+
+    def fileno(self) -> int | None:
+        """Readable when a frame that was ordered may be ready; None while there is nothing to wait for."""
         ...

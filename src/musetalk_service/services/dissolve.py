@@ -23,14 +23,16 @@ class Dissolve:
         self._fading: Picture | None = None
         self._left = 0
         self._clip, self._ahead = shown.clip, 0
+        self._followed = shown
 
     def follow(self, asked: ClipPosition) -> ClipPosition:
         """The place to draw for the one that is asked for: speech that begins goes on in the video that is seen."""
         if asked.clip != self._clip:
             video = self._avatar.base_video
             runs_on = kind_of(asked.clip) != IDLE and video is not None and video.alike(self._clip, asked.clip)
-            self._clip, self._ahead = asked.clip, self._place.index + 1 - asked.index if runs_on else 0
-        return ClipPosition(asked.clip, asked.index + self._ahead)
+            self._clip, self._ahead = asked.clip, self._followed.index + 1 - asked.index if runs_on else 0
+        self._followed = ClipPosition(asked.clip, asked.index + self._ahead)
+        return self._followed
 
     def show(self, place: ClipPosition, picture: Picture) -> Picture:
         """What is to be seen at a place in a clip, where a picture was drawn."""

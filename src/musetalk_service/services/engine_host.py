@@ -1,7 +1,8 @@
 """One engine host: owns the speaking sessions it is given, from audio to encoded access units.
 
-Synchronous: ``handle`` takes all messages that have come and returns what is to be sent back. The
-process around it is ``host.py``; tests call it directly.
+Synchronous: ``handle`` takes all messages that have come and returns what is to be sent back. Frames that are
+made elsewhere are ordered and sent by a later call, those of a session in order; nobody waits for a neighbour's.
+The process around it is ``host.py``; tests call it directly.
 """
 
 import logging
@@ -9,7 +10,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final
 
 import numpy as np
 from typing_extensions import assert_never
@@ -96,6 +97,24 @@ class ClipJob:
             yield bus.ClipPackets(self._ref, self.clip, name, [])
 
 
+_ORDERED: Final = 3
+"""Pictures of one session that are in the making at once; frames beyond are held."""
+
+
+@dataclass
+class _Begun:
+    """A frame in the making, and older ones that piled up before it: they repeat the picture before."""
+
+    renders: list[bus.Render]
+    requests: list[ScheduledRequest]
+    hear_ms: float
+
+    @property
+    def request(self) -> ScheduledRequest:
+        """The newest one's: the others are not drawn."""
+        return self.requests[-1]
+
+
 @dataclass
 class _Speaker:
     """One speaking session on this host."""
@@ -109,17 +128,9 @@ class _Speaker:
     wants_blendshapes: bool
     emphasis: Emphasis = field(default_factory=Emphasis)
     picture: Picture | None = None
-
-
-class _Made(NamedTuple):
-    """What has become of one frame."""
-
-    result: Picture | EngineError
-    place: ClipPosition
-    mouth: Mouth
-    held: bool
-    """The session's picture is repeated, not this one shown."""
-    render_ms: float
+    waiting: list[bus.Render] = field(default_factory=list)
+    """Frames that are not begun."""
+    begun: deque[_Begun] = field(default_factory=deque)
 
 
 class EngineHost:
@@ -138,18 +149,17 @@ class EngineHost:
         self._clip_jobs: deque[ClipJob] = deque()
 
     def handle(self, messages: Sequence[bus.UpMessage]) -> list[bus.DownMessage]:
-        """Do what was asked, in order; frames of different sessions that wait together are one batch."""
+        """Do what was asked, in order, and send what is ready; called without messages when something may be."""
         replies: list[bus.DownMessage] = []
-        renders: list[bus.Render] = []
         ended = {(message.session, message.epoch) for message in messages if isinstance(message, bus.Shut)}
         for message in messages:
             if isinstance(message, bus.Render):
-                if (message.session, message.epoch) not in ended:  # else nobody waits for it any more
-                    renders.append(message)
+                speaker = self._speakers.get(message.session)
+                is_wanted = (message.session, message.epoch) not in ended  # else nobody waits for it any more
+                if is_wanted and speaker is not None and speaker.epoch == message.epoch:
+                    speaker.waiting.append(message)
                 continue
-            # What came before a change of a session is rendered before it.
-            replies += self._render(renders)
-            renders = []
+            replies += self._advance()  # what came before a change of a session is begun before it
             match message:
                 case bus.Open():
                     replies += self._open(message)
@@ -161,7 +171,11 @@ class EngineHost:
                     replies += self._begin_clip(message)
                 case _:
                     assert_never(message)
-        return replies + self._render(renders)
+        return replies + self._advance()
+
+    def filenos(self) -> list[int]:
+        """What becomes readable when :meth:`handle` may have something to send without a message."""
+        return self._scheduler.filenos() if any(speaker.begun for speaker in self._speakers.values()) else []
 
     @property
     def has_background_work(self) -> bool:
@@ -231,24 +245,33 @@ class EngineHost:
         if speaker is not None and speaker.epoch <= message.epoch:
             del self._speakers[message.session]
 
-    def _render(self, renders: Sequence[bus.Render]) -> list[bus.DownMessage]:
-        """Render the newest frame of each session; older ones that piled up repeat the last picture."""
-        newest = {render.session: render for render in renders if self._is_current(render)}
-        if not newest:
-            return []
-        started = time.thread_time()
-        current = [render for render in renders if self._is_current(render)]
-        heard = [(render, self._hear(self._speakers[render.session], render)) for render in current]
-        requests = {render.session: request for render, request in heard if newest[render.session] is render}
-        results = dict(zip(requests, self._scheduler.render(list(requests.values())), strict=True))
-        render_ms = (time.thread_time() - started) * 1000 / len(requests)
+    def _advance(self) -> list[bus.DownMessage]:
+        """Begin what waits, and send what is ready, until there is neither."""
         replies: list[bus.DownMessage] = []
-        for render, request in heard:
-            if self._is_current(render):  # one that has just failed is not any more
-                held = newest[render.session] is not render
-                made = _Made(results[render.session], request.place, request.mouth, held, 0.0 if held else render_ms)
-                replies += self._finish(render, made)
-        return replies
+        while True:
+            begun = [
+                self._begin(speaker)
+                for speaker in self._speakers.values()
+                if speaker.waiting and len(speaker.begun) < _ORDERED
+            ]
+            self._scheduler.order([frames.request for frames in begun])
+            ready = [
+                (name, speaker)
+                for name, speaker in self._speakers.items()
+                if speaker.begun and self._scheduler.is_ready(speaker.begun[0].request)
+            ]
+            if not ready:
+                return replies
+            replies += self._finish(ready)
+
+    def _begin(self, speaker: _Speaker) -> _Begun:
+        """Take the audio of all frames that wait; the newest is to be drawn."""
+        started = time.thread_time()
+        renders, speaker.waiting = speaker.waiting, []
+        requests = [self._hear(speaker, render) for render in renders]
+        begun = _Begun(renders, requests, (time.thread_time() - started) * 1000)
+        speaker.begun.append(begun)
+        return begun
 
     def _hear(self, speaker: _Speaker, render: bus.Render) -> ScheduledRequest:
         """Take a frame's audio, and say how the face is to be posed for it."""
@@ -262,23 +285,43 @@ class EngineHost:
         place = speaker.dissolve.follow(render.pose)
         return ScheduledRequest(speaker.stream, place, pose, heard.mouth, render.audio_position, render.due)
 
-    def _finish(self, render: bus.Render, made: _Made) -> list[bus.DownMessage]:
-        """Encode a session's new picture, or the one before it where this frame is held."""
-        speaker = self._speakers[render.session]
-        try:
-            if isinstance(made.result, EngineError):
-                raise made.result
-            picture = made.result if speaker.picture is None else speaker.picture
-            if not made.held:
-                picture = speaker.picture = speaker.dissolve.show(made.place, made.result)
-            return self._encode(render, made, speaker, picture)
-        except Exception as error:
-            log.exception("session failed", extra={"session_id": render.session})
-            del self._speakers[render.session]
-            return [bus.SessionFailed(render.session, render.epoch, str(error))]
+    def _finish(self, ready: Sequence[tuple[str, _Speaker]]) -> list[bus.DownMessage]:
+        """Draw the first frame of each session, all together, and encode it with those that are held before it."""
+        started = time.thread_time()
+        frames = [speaker.begun.popleft() for _, speaker in ready]
+        results = self._scheduler.render([begun.request for begun in frames])
+        draw_ms = (time.thread_time() - started) * 1000 / len(frames)
+        replies: list[bus.DownMessage] = []
+        for (name, speaker), begun, result in zip(ready, frames, results, strict=True):
+            try:
+                replies += self._show(speaker, begun, result, begun.hear_ms + draw_ms)
+            except Exception as error:  # a host serves many: one session's trouble must not end it
+                log.exception("session failed", extra={"session_id": name})
+                del self._speakers[name]
+                replies.append(bus.SessionFailed(name, speaker.epoch, str(error)))
+        return replies
+
+    def _show(
+        self, speaker: _Speaker, begun: _Begun, result: Picture | EngineError, render_ms: float
+    ) -> list[bus.DownMessage]:
+        """Encode the session's picture for the frames that are held, and the new one."""
+        if isinstance(result, EngineError):
+            raise result
+        last = speaker.picture
+        replies: list[bus.DownMessage] = []
+        for render, request in zip(begun.renders, begun.requests, strict=True):
+            is_new = request is begun.request
+            if is_new:
+                last = speaker.picture = speaker.dissolve.show(request.place, result)
+            picture = result if last is None else last  # nothing has been shown yet that could be held
+            replies += self._encode(speaker, render, request.mouth, picture, render_ms if is_new else None)
+        return replies
 
     @staticmethod
-    def _encode(render: bus.Render, made: _Made, speaker: _Speaker, picture: Picture) -> list[bus.DownMessage]:
+    def _encode(
+        speaker: _Speaker, render: bus.Render, mouth: Mouth, picture: Picture, render_ms: float | None
+    ) -> list[bus.DownMessage]:
+        """``render_ms``: None for a picture that is held."""
         engine = speaker.stream.engine
         speaker.encoder.set_label(synthetic_label(engine, __version__))
         started = time.thread_time()
@@ -288,7 +331,7 @@ class EngineHost:
             bus.EngineChanged(render.session, render.epoch, name, reason)
             for name, reason in speaker.stream.read_changes()
         ]
-        shapes = to_arkit(np.array([made.mouth]))[0].round(3).tolist() if speaker.wants_blendshapes else []
+        shapes = to_arkit(np.array([mouth]))[0].round(3).tolist() if speaker.wants_blendshapes else []
         return [
             *changes,
             bus.Frame(
@@ -298,13 +341,9 @@ class EngineHost:
                 is_idr=encoded.is_idr,
                 access_unit=encoded.access_unit,
                 engine=engine,
-                held=made.held,
-                render_ms=made.render_ms,
+                held=render_ms is None,
+                render_ms=render_ms or 0.0,
                 encode_ms=encode_ms,
                 blendshapes=shapes,
             ),
         ]
-
-    def _is_current(self, render: bus.Render) -> bool:
-        speaker = self._speakers.get(render.session)
-        return speaker is not None and speaker.epoch == render.epoch

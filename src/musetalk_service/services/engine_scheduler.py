@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from musetalk_service.engines.avatar import Avatar
-from musetalk_service.engines.base import Engine, EngineStream, FrameRequest, Pcm, Picture
+from musetalk_service.engines.base import Engine, EngineStream, FrameRequest, OrderingEngine, Pcm, Picture
 from musetalk_service.engines.registry import chain_from
 from musetalk_service.errors import EngineError
 from musetalk_service.models.face import Mouth, Pose
@@ -107,6 +107,30 @@ class EngineScheduler:
             except Exception as error:
                 if level == stream.level:
                     self._fall(stream, error)
+
+    def order(self, batch: Sequence[ScheduledRequest]) -> None:
+        """Let engines begin what they make elsewhere; what cannot be ordered shows when it is rendered."""
+        groups: dict[str, list[ScheduledRequest]] = defaultdict(list)
+        for request in batch:
+            self._climb(request.stream)
+            groups[request.stream.engine].append(request)
+        for name, requests in groups.items():
+            engine = self._engines[name]
+            if isinstance(engine, OrderingEngine):
+                try:
+                    engine.order([request.to(name) for request in requests])
+                except Exception as error:
+                    log.debug("not ordered", extra={"engine": name, "cause": str(error)})
+
+    def is_ready(self, request: ScheduledRequest) -> bool:
+        """Whether :meth:`render` would not wait for this frame, if it was ordered."""
+        engine = self._engines[request.stream.engine]
+        return not isinstance(engine, OrderingEngine) or engine.is_ready(request.to(request.stream.engine))
+
+    def filenos(self) -> list[int]:
+        """What becomes readable when a frame that was ordered may be ready."""
+        engines = [engine for engine in self._engines.values() if isinstance(engine, OrderingEngine)]
+        return [fileno for engine in engines if (fileno := engine.fileno()) is not None]
 
     def render(self, batch: Sequence[ScheduledRequest]) -> list[Picture | EngineError]:
         """One picture per request, in order; an error only for a stream whose whole chain has failed."""

@@ -89,3 +89,18 @@ def test_host_understands_any_split_of_the_bytes() -> None:
     with pytest.raises(BusClosedError):
         host.receive()
     theirs.close()
+
+
+def test_a_host_that_waits_wakes_for_other_things_too() -> None:
+    ours, theirs = socket.socketpair()
+    others = socket.socketpair()
+    with ours, others[0], others[1]:
+        host = SocketHostLink(theirs)
+        others[0].send(b"x")
+        assert host.receive(others=[others[1].fileno()]) == []
+        assert host.receive(wait=False) == []
+        others[1].recv(1)
+        others[0].send(b"x")
+        payload = bus.encode(UP[3])
+        ours.send(len(payload).to_bytes(4, "big") + payload)
+        assert host.receive(others=[others[1].fileno()]) == [UP[3]]

@@ -14,10 +14,11 @@ from musetalk_service.engines.static import StaticEngine
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import ModelNotFoundError
 from musetalk_service.models.media import ClipPosition, make_renditions
+from musetalk_service.services.dissolve import Dissolve
 from musetalk_service.services.engine_host import EngineHost, PoseEaser
 from musetalk_service.services.engine_scheduler import EngineScheduler
 from musetalk_service.utils import h264
-from support.engines import SHUT, GreyEngine, ShutEngine, tone
+from support.engines import SHUT, GreyEngine, OrderedGreyEngine, ShutEngine, tone
 from support.in_process import default_avatar
 from support.video import decode, greys
 
@@ -47,8 +48,8 @@ def _voice() -> Voice:
     return Voice(load_network())
 
 
-def _open(session: str = "s", epoch: int = 1) -> bus.Open:
-    return bus.Open(session, epoch, "default", "builtin", RENDITION, START)
+def _open(session: str = "s", epoch: int = 1, engine: str = "builtin") -> bus.Open:
+    return bus.Open(session, epoch, "default", engine, RENDITION, START)
 
 
 def _render(
@@ -138,6 +139,93 @@ def test_change_of_engine_is_told_before_its_frame(host: EngineHost, engine: Gre
     assert [type(reply).__name__ for reply in replies] == ["EngineChanged", "Frame"]
     assert _frames(replies)[0].engine == "static"
     assert greys([_frames(replies)[0].access_unit]) == [SHUT]
+
+
+# --- frames that are made elsewhere ---
+
+
+@pytest.fixture
+def slow() -> OrderedGreyEngine:
+    return OrderedGreyEngine()
+
+
+@pytest.fixture
+def slow_host(slow: OrderedGreyEngine, engine: GreyEngine) -> EngineHost:
+    engines = {"musetalk": slow, "builtin": engine, "static": ShutEngine()}
+    return EngineHost(EngineScheduler(engines, lambda: 0.0), _avatars, _voice)
+
+
+def test_frames_made_elsewhere_come_later_and_hold_nobody_up(slow_host: EngineHost, slow: OrderedGreyEngine) -> None:
+    assert slow_host.handle([_open("s", engine="musetalk"), _open("b")]) == []
+    assert slow_host.filenos() == []
+    made = _frames(slow_host.handle([_render(0, "s", grey=40), _render(0, "b", grey=200)]))
+    assert [frame.session for frame in made] == ["b"]
+    assert slow_host.filenos() == [99]
+    assert _frames(slow_host.handle([_render(1, "s", grey=80)])) == []
+    assert [position for _, position in slow.orders] == [0, 640]
+    slow.ready.add(640)
+    assert slow_host.handle([]) == []  # the one before it is not there
+    slow.ready.add(0)
+    made = _frames(slow_host.handle([]))
+    assert [(frame.frame, frame.is_idr, frame.held) for frame in made] == [(0, True, False), (1, False, False)]
+    assert greys([frame.access_unit for frame in made]) == [40, 80]
+    assert slow_host.filenos() == []
+
+
+def test_no_more_than_three_are_in_the_making_and_the_rest_is_held(
+    slow_host: EngineHost, slow: OrderedGreyEngine
+) -> None:
+    slow_host.handle([_open(engine="musetalk")])
+    for n in range(7):
+        assert slow_host.handle([_render(n, grey=40 * n)]) == []
+    assert [position for _, position in slow.orders] == [0, 640, 1280]
+    slow.ready.update((0, 640, 1280))
+    made = _frames(slow_host.handle([]))
+    assert [frame.frame for frame in made] == [0, 1, 2]
+    assert [position for _, position in slow.orders] == [0, 640, 1280, 6 * 640]
+    slow.all_ready = True
+    made += _frames(slow_host.handle([]))
+    assert [frame.held for frame in made] == [False] * 3 + [True] * 3 + [False]
+    assert greys([frame.access_unit for frame in made]) == [0, 40, 80, 80, 80, 80, 240]
+
+
+def test_what_is_in_the_making_goes_with_its_session(slow_host: EngineHost, slow: OrderedGreyEngine) -> None:
+    slow_host.handle([_open(engine="musetalk"), _render(0, grey=40)])
+    slow_host.handle([bus.Shut("s", 1)])
+    assert slow_host.filenos() == []
+    slow_host.handle([_open(epoch=2, engine="musetalk"), _render(1, epoch=2, grey=90)])
+    slow.all_ready = True
+    (frame,) = _frames(slow_host.handle([]))
+    assert (frame.epoch, frame.frame, frame.is_idr) == (2, 1, True)
+
+
+def test_another_engine_takes_over_what_is_in_the_making(slow_host: EngineHost, slow: OrderedGreyEngine) -> None:
+    slow_host.handle([_open(engine="musetalk"), _render(0, grey=40)])
+    made = _frames(slow_host.handle([bus.Switch("s", 1, "builtin"), _render(1, grey=80)]))
+    assert [(frame.frame, frame.engine) for frame in made] == [(0, "builtin"), (1, "builtin")]
+    assert greys([frame.access_unit for frame in made]) == [40, 80]
+    slow_host.handle([bus.Switch("s", 1, "musetalk"), _render(2, grey=120)])
+    slow.all_broken = True  # it will not come
+    (frame,) = _frames(slow_host.handle([]))
+    assert (frame.frame, frame.engine) == (2, "builtin")
+
+
+def test_a_video_runs_on_while_frames_are_in_the_making() -> None:
+    """The place of a frame follows the one that was asked for before it, which may not have been shown yet."""
+    dissolve = Dissolve(_RunningOn(), RENDITION.size, ClipPosition("idle_0", 4))
+    assert dissolve.follow(ClipPosition("idle_0", 5)).index == 5
+    assert dissolve.follow(ClipPosition("idle_0", 6)).index == 6
+    assert [dissolve.follow(ClipPosition("speaking_0", n)).index for n in range(3)] == [7, 8, 9]
+
+
+class _RunningOn:
+    """An avatar whose clips are all of one video."""
+
+    class base_video:
+        alike = staticmethod(lambda one, other: True)
+
+
+# --- clips ---
 
 
 def test_clip_is_made_in_all_forms_a_frame_at_a_time(host: EngineHost) -> None:

@@ -1,20 +1,31 @@
 """Orders of several hosts in one batch, by when they are due; painters that refuse, end and come back."""
 
 import itertools
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from musetalk_service.bus.local import PayloadSocket
-from musetalk_service.bus.patch_memory import Answer, Done, PainterReady, PaintOrder, PatchMemory, decode_answer, encode
+from musetalk_service.bus.patch_memory import (
+    SLOTS,
+    Answer,
+    Done,
+    PainterReady,
+    PaintOrder,
+    PatchMemory,
+    decode_answer,
+    encode,
+)
 from musetalk_service.bus.remote_painter import RemotePainter
 from musetalk_service.engines.musetalk.options import LATENT_SHAPE
-from musetalk_service.engines.musetalk.painter import PainterGoneError, PainterInfo, PaintJob, Window
+from musetalk_service.engines.musetalk.painter import PainterGoneError, PainterInfo, PaintJob, Patch, Window
 from musetalk_service.errors import BusClosedError, EngineError
 from musetalk_service.services.paint_service import PaintService
 
@@ -70,6 +81,10 @@ def job(stream: str, level: int = 1, due: float = 0.0) -> PaintJob:
     return PaintJob(stream, window, 2, f"face {stream}", np.full(LATENT_SHAPE, 3, np.float32), due)
 
 
+def paint(remote: RemotePainter, jobs: list[PaintJob]) -> list[Patch]:
+    return [painting.patch() for painting in remote.order(jobs)]
+
+
 @contextmanager
 def serving(painter: Grey, path: Path) -> Iterator[Callable[[], None]]:
     """A service in a thread; gives what ends it."""
@@ -110,7 +125,7 @@ def test_patches_come_back_in_order(path: Path) -> None:
     with serving(Grey(), path):
         remote = RemotePainter(path, 60.0)
         assert remote.info == INFO
-        patches = remote.paint([job(f"{n}", n) for n in range(70)])
+        patches = paint(remote, [job(f"{n}", n) for n in range(70)])
         assert [int(patch[5, 6, 1]) for patch in patches] == [(10 * n + 5) % 256 for n in range(70)]
         assert patches[0].shape == (256, 256, 3)
         np.testing.assert_array_equal(
@@ -118,7 +133,7 @@ def test_patches_come_back_in_order(path: Path) -> None:
         )
         picture = np.random.default_rng(1).integers(0, 19, (512, 512, 3), np.uint8)
         np.testing.assert_array_equal(remote.parse_face(picture), picture[..., 2] + 1)
-        assert len(remote.paint([])) == 0
+        assert len(paint(remote, [])) == 0
         remote.close()
 
 
@@ -239,7 +254,7 @@ def test_refusals_are_errors_and_leave_the_connection(path: Path) -> None:
         remote = RemotePainter(path, 60.0)
         painter.error = EngineError("too small")
         for ask in (
-            lambda: remote.paint([job("a")]),
+            lambda: paint(remote, [job("a")]),
             lambda: remote.encode_face(np.zeros((256, 256, 3), np.uint8)),
             lambda: remote.parse_face(np.zeros((512, 512, 3), np.uint8)),
         ):
@@ -247,7 +262,7 @@ def test_refusals_are_errors_and_leave_the_connection(path: Path) -> None:
                 ask()
             assert not isinstance(caught.value, PainterGoneError)
         painter.error = None
-        assert len(remote.paint([job("a")])) == 1
+        assert len(paint(remote, [job("a")])) == 1
         remote.close()
 
 
@@ -258,16 +273,62 @@ def test_a_painter_that_ends_is_asked_again_when_it_is_back(path: Path) -> None:
         assert remote.info
     now[0] += 1.0
     with serving(Grey(), path) as end:
-        assert len(remote.paint([job("a")])) == 1
+        assert len(paint(remote, [job("a")])) == 1
         end()
         with pytest.raises(PainterGoneError, match="has ended"):
-            remote.paint([job("a")])
+            paint(remote, [job("a")])
     with serving(Grey(), path):
         with pytest.raises(PainterGoneError, match="not there"):
-            remote.paint([job("a")])  # rests
+            paint(remote, [job("a")])  # rests
         now[0] += 1.0
-        assert len(remote.paint([job("a")])) == 1
+        assert len(paint(remote, [job("a")])) == 1
         remote.close()
+
+
+def test_nobody_waits_for_what_is_ordered(path: Path) -> None:
+    painter = Grey()
+    painter.gate.clear()
+    with serving(painter, path):
+        remote = RemotePainter(path, 60.0)
+        assert remote.info == INFO and remote.fileno() is None
+        first, second = remote.order([job("a", 1), job("b", 2)])
+        fileno = remote.fileno()
+        assert fileno is not None and not first.is_done()
+        painter.gate.set()
+        select.select([fileno], [], [])
+        while not second.is_done():
+            pass
+        assert first.is_done() and remote.fileno() is None
+        assert [int(painting.patch()[0, 0, 0]) for painting in (first, second, first)] == [15, 25, 15]
+        remote.close()
+
+
+def test_slots_come_back_whatever_becomes_of_them(path: Path) -> None:
+    wrong = replace(job("a"), latents=np.zeros((3, 3), np.float32))
+    with serving(Grey(), path):
+        remote = RemotePainter(path, 60.0)
+        for _ in range(SLOTS + 1):
+            with pytest.raises(ValueError, match="broadcast"):
+                remote.order([wrong])
+        remote.order([job(f"{n}") for n in range(SLOTS)])  # nobody takes them
+        assert len(paint(remote, [job(f"{n}") for n in range(SLOTS)])) == SLOTS
+        remote.close()
+
+
+def test_everything_that_was_ordered_is_lost_with_the_painter(path: Path) -> None:
+    painter = Grey()
+    painter.gate.clear()
+    with serving(painter, path):
+        now = [0.0]
+        remote = RemotePainter(path, 60.0, lambda: now[0])
+        paintings = remote.order([job("a"), job("b")])
+        assert not paintings[1].is_done()
+        now[0] = 61.0
+        assert paintings[1].is_done() and remote.fileno() is None
+        for painting in paintings:
+            with pytest.raises(PainterGoneError, match="took longer than"):
+                painting.patch()
+        painter.gate.set()
 
 
 def test_a_painter_that_takes_too_long_is_not_waited_for(path: Path) -> None:
@@ -277,5 +338,5 @@ def test_a_painter_that_takes_too_long_is_not_waited_for(path: Path) -> None:
     with serving(painter, path):
         remote = RemotePainter(path, 60.0, lambda: next(times))
         with pytest.raises(PainterGoneError, match="took longer than"):
-            remote.paint([job("a")])
+            paint(remote, [job("a")])
         painter.gate.set()

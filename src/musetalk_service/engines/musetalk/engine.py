@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from musetalk_service import __version__
@@ -14,7 +14,7 @@ from musetalk_service.engines.musetalk.audio_stream import AudioStream
 from musetalk_service.engines.musetalk.blending import Image
 from musetalk_service.engines.musetalk.faces import AvatarFace, FaceStore
 from musetalk_service.engines.musetalk.options import FRAME_SAMPLES, MuseTalkOptions
-from musetalk_service.engines.musetalk.painter import Painter, PainterGoneError, PaintJob
+from musetalk_service.engines.musetalk.painter import Painter, PainterGoneError, Painting, PaintJob
 from musetalk_service.models.avatar_manifest import ENGINES_FOLDER
 from musetalk_service.models.face import REST
 from musetalk_service.models.media import FrameSize
@@ -36,6 +36,8 @@ class MuseTalkStream:
     """How much of the painted mouth is seen."""
     patch: Image | None = None
     """The last one, which goes when the speech does."""
+    ordered: dict[int, Painting] = field(default_factory=dict)
+    """Patches of frames that are not drawn yet, by their audio positions; rising."""
 
     def push(self, pcm: Pcm, position: int) -> None:
         """More audio; ``position`` is that of its first sample. A gap forgets what was before it."""
@@ -79,15 +81,29 @@ class MuseTalkEngine:
         name = f"{os.getpid()}-{next(self._numbers)}"
         return MuseTalkStream(name, avatar, size, AudioStream(self._listening))
 
-    def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
-        """One picture per request. Networks run for those that speak only, all of them together."""
-        speaking = [request for request in batch if _speaks(request)]
+    def order(self, batch: Sequence[FrameRequest]) -> None:
+        """Have the patches painted of those that speak; in silence no network runs."""
+        speaking = [request for request in batch if _speaks(request) and _ordered(request) is None]
         if speaking:
-            patches = self._painter.paint([self._job(request) for request in speaking])
-            for request, patch in zip(speaking, patches, strict=True):
-                _stream(request).patch = patch
-        spoken = {id(request) for request in speaking}
-        return [self._draw(request, speaks=id(request) in spoken) for request in batch]
+            paintings = self._painter.order([self._job(request) for request in speaking])
+            for request, painting in zip(speaking, paintings, strict=True):
+                assert request.position is not None
+                _stream(request).ordered[request.position] = painting
+
+    def is_ready(self, request: FrameRequest) -> bool:
+        """Whether the patch has come, or will not come."""
+        painting = _ordered(request)
+        return painting is None or painting.is_done()
+
+    def fileno(self) -> int | None:
+        """The painter's."""
+        return self._painter.fileno()
+
+    def render(self, batch: Sequence[FrameRequest]) -> list[Picture]:
+        """One picture per request; patches that were not ordered are, all of them together."""
+        self.order(batch)
+        patches = [None if (painting := _ordered(request)) is None else painting.patch() for request in batch]
+        return [self._draw(request, patch) for request, patch in zip(batch, patches, strict=True)]
 
     def _job(self, request: FrameRequest) -> PaintJob:
         stream, face = _stream(request), self._face(request)
@@ -102,11 +118,16 @@ class MuseTalkEngine:
         stream = _stream(request)
         return self._faces.get(stream.avatar, stream.size, stream.avatar.video_frame(stream.size, request.place))
 
-    def _draw(self, request: FrameRequest, *, speaks: bool) -> Picture:
+    def _draw(self, request: FrameRequest, patch: Image | None) -> Picture:
         """The face at rest, and as much of the painted mouth as is due."""
         stream = _stream(request)
         change = 1 / _EASE_FRAMES
-        stream.strength = min(1.0, stream.strength + change) if speaks else max(0.0, stream.strength - change)
+        if patch is None:
+            stream.strength = max(0.0, stream.strength - change)
+        else:
+            stream.strength, stream.patch = min(1.0, stream.strength + change), patch
+        if request.position is not None:  # frames that nobody asks for any more go with those before this one
+            stream.ordered = {at: later for at, later in stream.ordered.items() if at > request.position}
         if stream.strength < 1e-6:
             stream.strength, stream.patch = 0.0, None
         # A painted mouth does not smile, so the cheeks beside it must not either.
@@ -121,6 +142,10 @@ class MuseTalkEngine:
 
 def _speaks(request: FrameRequest) -> bool:
     return request.position is not None and not _stream(request).audio.is_silent(request.position)
+
+
+def _ordered(request: FrameRequest) -> Painting | None:
+    return None if request.position is None else _stream(request).ordered.get(request.position)
 
 
 def _stream(request: FrameRequest) -> MuseTalkStream:

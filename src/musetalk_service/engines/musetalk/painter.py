@@ -66,6 +66,10 @@ class Painter(Protocol):
         """Raises :class:`PainterGoneError`."""
         ...
 
+    def fileno(self) -> int | None:
+        """Readable when something that was ordered may be done; None while there is nothing to wait for."""
+        ...
+
     def encode_face(self, face: Patch) -> Latents:
         """A face as latents. Raises :class:`EngineError`."""
         ...
@@ -74,6 +78,18 @@ class Painter(Protocol):
         """What the pixels of a (512, 512, 3) BGR picture show. Raises :class:`EngineError`, without BiSeNet too."""
         ...
 
-    def paint(self, jobs: Sequence[PaintJob]) -> Sequence[Patch]:
-        """One patch per job, in order. Raises :class:`EngineError`."""
+    def order(self, jobs: Sequence[PaintJob]) -> Sequence["Painting"]:
+        """Begin to paint, one per job, in order. Raises :class:`EngineError`."""
+        ...
+
+
+class Painting(Protocol):
+    """A patch that was ordered."""
+
+    def is_done(self) -> bool:
+        """Whether :meth:`patch` would not wait."""
+        ...
+
+    def patch(self) -> Patch:
+        """Waits for it; the same one each time. Raises :class:`EngineError`."""
         ...

@@ -28,6 +28,7 @@ from musetalk_service.models.media import BASE_SIZE, ClipPosition
 from musetalk_service.utils.i420 import from_bgr, to_bgr
 from support.avatars import publish
 from support.musetalk_files import write_parser
+from support.painters import InProcessPainter
 
 RNG = np.random.default_rng(12)
 SPEECH = (4000 * RNG.standard_normal(16_000)).astype(np.int16)
@@ -43,7 +44,7 @@ def options(model_path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def painter(options):
-    return load_painter(options)
+    return InProcessPainter(load_painter(options))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,10 @@ class NoPainter:
     def parse_face(self, picture):
         raise self.error
 
-    def paint(self, jobs):
+    def fileno(self):
+        return None
+
+    def order(self, jobs):
         raise self.error
 
 
@@ -118,7 +122,7 @@ def test_silence_runs_no_network(options, painter, engine, avatar):
 def test_the_mask_is_bisenets_where_that_is_asked_for_and_made_once(options, painter, avatar, model_path, tmp_path):
     models = shutil.copytree(model_path, tmp_path / "models")
     parsing = replace(options, model_path=write_parser(models), cache_dir=tmp_path / "cache", mask="parsing")
-    parser = load_painter(parsing)
+    parser = InProcessPainter(load_painter(parsing))
     _, pictures = speak(MuseTalkEngine(parsing, parser), avatar, 2)
     face = FaceStore(parser, "1.5", tmp_path / "other", mask="landmarks", memory_bytes=1 << 20).get(avatar, BASE_SIZE)
     box = face.overlay.face
@@ -231,7 +235,7 @@ def test_unsuitable_avatars_are_refused(engine, avatar, monkeypatch):
 
 def test_version_1_0_runs_too(options, avatar):
     options = replace(options, listening=Listening("1.0", window_s=1.0))
-    old = MuseTalkEngine(options, load_painter(options))
+    old = MuseTalkEngine(options, InProcessPainter(load_painter(options)))
     _, pictures = speak(old, avatar, 3)
     assert "(1.0" in old.info.version
     assert not np.array_equal(pictures[2], avatar.renderer(BASE_SIZE).render(NEUTRAL, REST))
