@@ -192,11 +192,10 @@ def _bench_lips(arguments: argparse.Namespace) -> int:
 
 def _bench_musetalk(arguments: argparse.Namespace) -> int:
     from musetalk_service.musetalk_bench import main as measure
-    from musetalk_service.painter import musetalk_options
 
     settings = load_settings(**({"musetalk_decoder": arguments.decoder} if arguments.decoder else {}))
     return measure(
-        musetalk_options(settings),
+        settings,
         random_weights=arguments.random_weights,
         small=arguments.small,
         seconds=arguments.seconds,

@@ -1,12 +1,13 @@
 """``musetalk-service bench musetalk``: frames a second, latency and sessions of the MuseTalk engine on this machine."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musetalk_service.engines.musetalk.options import MuseTalkOptions
+from musetalk_service.config import Settings
 from musetalk_service.errors import CheckpointError, EngineError
 
 if TYPE_CHECKING:
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def main(
-    options: MuseTalkOptions, *, random_weights: bool, small: bool, seconds: float, as_json: bool, plot: Path | None
+    settings: Settings, *, random_weights: bool, small: bool, seconds: float, as_json: bool, plot: Path | None
 ) -> int:
     """Measure and print; returns the exit status.
 
     Args:
-        options: checkpoints, device, precision and largest batch.
-        random_weights: measure without checkpoints.
+        settings: checkpoints, device, precision, largest batch, engine hosts.
+        random_weights: measure without checkpoints: files of random ones are written to the temporary folder.
         small: random networks a tenth as wide, to try the command itself.
         seconds: for each row.
         as_json: print a JSON object.
@@ -33,7 +34,7 @@ def main(
         print(f"{error}: pip install 'musetalk-service[musetalk]'", file=sys.stderr)
         return 1
     try:
-        result = run(options, random_weights=random_weights, small=small, seconds=seconds)
+        result = run(settings, random_weights=random_weights, small=small, seconds=seconds)
         if plot is not None:
             write(result, plot)
     except (CheckpointError, EngineError, OSError) as error:
@@ -68,10 +69,13 @@ def to_text(result: "Result") -> str:
         ),
         f"Whisper, 30 s: {result.whisper_ms:.1f} ms a pass",
         "",
-        "sessions  p99 late ms",
+        f"a painter and {result.hosts} engine hosts, {os.cpu_count()} cores; every session speaks without a pause:",
+        "",
+        "sessions  p99 late ms  first frame ms  not painted",
     ]
     lines += [
-        f"{row.sessions:8}  {row.p99_late_ms:+11.1f}{'' if row.kept_up else '  does not keep up'}"
+        f"{row.sessions:8}  {row.p99_late_ms:+11.1f}  {row.first_ms:14.0f}  {row.not_painted:11}"
+        f"{'' if row.kept_up else '  does not keep up'}"
         for row in result.sessions
     ]
     return "\n".join(lines)

@@ -16,10 +16,10 @@ from musetalk_service.engines.musetalk.features import TOKENS
 from musetalk_service.engines.musetalk.lower_decoder import LowerDecoder, lower_error
 from musetalk_service.engines.musetalk.model import FullDecoder, MouthModel, to_pixels
 from musetalk_service.engines.musetalk.options import LATENT_SHAPE
+from musetalk_service.musetalk_bench.sessions import SessionsRow
 
 _PLAIN_BATCH: Final = 20
 """Of the published script."""
-_FRAME_S: Final = 0.040
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,6 @@ class BatchRow:
 
 
 @dataclass(frozen=True)
-class SessionsRow:
-    """So many sessions at 25 fps."""
-
-    sessions: int
-    p99_late_ms: float
-    """After the frame is due one frame later; 0 or less is in time."""
-    kept_up: bool
-
-
-@dataclass(frozen=True)
 class Result:
     """What was measured."""
 
@@ -60,7 +50,9 @@ class Result:
     plain_frames_per_s: float
     whisper_ms: float
     batches: tuple[BatchRow, ...]
-    sessions: tuple[SessionsRow, ...]
+    hosts: int = 0
+    """Engine hosts that served the sessions."""
+    sessions: tuple[SessionsRow, ...] = ()
 
 
 def measure(
@@ -76,7 +68,7 @@ def measure(
     largest: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Result:
-    """Run everything once.
+    """Run the networks; the sessions are :func:`sessions.measure_sessions`'s.
 
     Args:
         unet: float32 on the CPU; is taken over.
@@ -102,8 +94,6 @@ def measure(
     runner.warm_up()
     ceiling = matmul_ceiling(device, dtype, seconds, clock)
     batches = tuple(_batch(runner, size, width, gflop, ceiling, seconds, clock) for size in runner.sizes)
-    best = max(row.frames_per_s for row in batches)
-    sessions = _sessions(runner, width, best, seconds, clock)
     return Result(
         str(device),
         str(dtype).removeprefix("torch."),
@@ -114,7 +104,6 @@ def measure(
         plain,
         _whisper(whisper.to(device, dtype), device, dtype, seconds, clock),
         batches,
-        sessions,
     )
 
 
@@ -189,29 +178,6 @@ def _batch(
     rate = size / float(np.mean(times))
     p50, p99 = (float(np.percentile(times, share)) * 1000 for share in (50, 99))
     return BatchRow(size, rate, p50, p99, memory, rate * gflop * 1e9 / ceiling)
-
-
-def _sessions(
-    runner: PatchRunner, width: int, best: float, seconds: float, clock: Callable[[], float]
-) -> tuple[SessionsRow, ...]:
-    """Rising numbers of sessions until one does not keep up; all frames of a tick are due together."""
-    rows: list[SessionsRow] = []
-    limit = max(1, int(best * _FRAME_S) + 1)
-    for sessions in sorted({max(1, round(limit * share)) for share in (0.25, 0.5, 0.7, 0.85, 1.0)}):
-        inputs = _inputs(runner, sessions, width)
-        late: list[float] = []
-        start = clock()
-        for tick in range(max(3, int(seconds / _FRAME_S))):
-            begins = start + tick * _FRAME_S
-            while (left := begins - clock()) > 0:
-                time.sleep(left)
-            runner.run(*inputs)
-            late.append(clock() - begins - _FRAME_S)
-        p99 = float(np.percentile(late, 99)) * 1000
-        rows.append(SessionsRow(sessions, p99, p99 <= 0))
-        if p99 > 0:
-            break
-    return tuple(rows)
 
 
 def _whisper(

@@ -1,10 +1,14 @@
 """MuseTalk's networks with random values: they cost what the published ones cost, and need no download."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import save_file
 
+from musetalk_service.engines.musetalk.options import Version
+from musetalk_service.engines.musetalk.weights import TAESD, UNETS, VAE, WHISPER
 from musetalk_service.engines.musetalk.whisper import WhisperEncoder
 
 _CROSS_DOWN, _CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
@@ -38,13 +42,22 @@ def random_networks(*, small: bool) -> tuple[UNet2DConditionModel, AutoencoderKL
     return unet.eval(), AutoencoderKL(**_VAE, block_out_channels=vae_channels).eval()
 
 
-def random_taesd() -> AutoencoderTiny:
-    """TAESD, which is small enough as it is."""
-    torch.manual_seed(0)
-    return AutoencoderTiny().eval()
+def write_random(root: Path, version: Version, *, small: bool) -> None:
+    """Files of everything that MuseTalk needs, in the published layout: 3.8 GB, or 60 MB of ``small`` networks.
 
-
-def random_whisper() -> WhisperEncoder:
-    """The encoder of whisper-tiny, which is small enough as it is."""
-    torch.manual_seed(0)
-    return WhisperEncoder(WIDTH, positions=1500, layers=4, mlp_width=4 * WIDTH).eval()
+    Whisper and TAESD are small enough as they are. Raises ``OSError`` where there is no room.
+    """
+    unet, vae = random_networks(small=small)
+    whisper = WhisperEncoder(WIDTH, positions=1500, layers=4, mlp_width=4 * WIDTH)
+    for part, network, prefix in (
+        (UNETS[version], unet, ""),
+        (VAE, vae, ""),
+        (TAESD, AutoencoderTiny(), ""),
+        (WHISPER, whisper, "encoder."),
+    ):
+        folder = root / part.folder
+        folder.mkdir(parents=True)
+        if part.config is not None:
+            (folder / part.config).write_text(network.to_json_string(), "utf-8")
+        name = next(name for name in part.weights if name.endswith(".safetensors"))
+        save_file({prefix + key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / name)
