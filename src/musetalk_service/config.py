@@ -82,7 +82,9 @@ class Settings(BaseSettings):
 
     # Model files, for `musetalk-service models`
     hf_endpoint: str = Field("https://huggingface.co", description="Model hub, or a mirror of it.")
-    hf_token: SecretStr | None = Field(None, description="Token of the hub; it is sent there and nowhere else.")
+    hf_token: SecretStr | None = Field(
+        None, description="Token of the hub, sent there and nowhere else; empty: that of `hf auth login`, if any."
+    )
     download_timeout_s: float = Field(
         30.0, gt=0, le=600, description="A download's connection that is silent for so long is taken up again."
     )

@@ -1,6 +1,11 @@
-"""A web server of files in this process, that breaks off, damages, redirects and refuses as it is told."""
+"""A web server of files in this process, that breaks off, damages, redirects and refuses as it is told.
+
+It also answers as a model hub does: :meth:`FileServer.publish`.
+"""
 
 import hashlib
+import ssl
+import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +59,30 @@ class FileServer:
         self.files[path] = content
         return self.url + path
 
+    def publish(self, path: str, content: bytes, storage: "FileServer | None" = None) -> str:
+        """Serve a file as a hub does, which names its commit; returns the address.
+
+        Args:
+            path: /OWNER/NAME/resolve/REVISION/FILE.
+            content: the file.
+            storage: where it lies; the hub then redirects there, and says the file's size and SHA-256 itself. None: a
+                small file, which the hub has itself, and of which it says the checksum that git has.
+        """
+        owner, name, _, commit, file = path.lstrip("/").split("/", 4)
+        self.always[path] = {"X-Repo-Commit": commit}
+        if storage is None:
+            blob = b"blob %d\0" % len(content) + content
+            self.always[path]["ETag"] = f'"{hashlib.sha1(blob, usedforsecurity=False).hexdigest()}"'
+            return self.add(path, content)
+        self.files.pop(path, None)
+        stored = storage.add(f"/{owner}/{name}/{file}?signed", content)
+        self.always[path] |= {
+            "Location": stored.replace("127.0.0.1", "localhost"),  # hubs tell others from themselves by their names
+            "X-Linked-Size": str(len(content)),
+            "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
+        }
+        return self.url + path
+
     def upset(self, path: str, *troubles: Trouble, method: str = "GET") -> None:
         """Lay out troubles, one for each of the next answers."""
         self.troubles[method, path].extend(troubles)
@@ -64,11 +93,14 @@ class FileServer:
 
 
 @contextmanager
-def serve_files() -> Iterator[FileServer]:
-    """A server on a free port of this machine."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+def serve_files(tls: ssl.SSLContext | None = None) -> Iterator[FileServer]:
+    """A server on a free port of this machine; with ``tls`` it speaks https."""
+    http = _Server(("127.0.0.1", 0), _Handler)
     http.daemon_threads = True
-    server = http.files = FileServer(f"http://127.0.0.1:{http.server_port}")  # type: ignore[attr-defined]
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
+    scheme = "http" if tls is None else "https"
+    server = http.files = FileServer(f"{scheme}://127.0.0.1:{http.server_port}")  # type: ignore[attr-defined]
     thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -79,11 +111,21 @@ def serve_files() -> Iterator[FileServer]:
         http.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up, or does not trust the certificate, is no affair of the test's output."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
     def do_GET(self) -> None:
+        self._answer()
+
+    def do_CONNECT(self) -> None:
         self._answer()
 
     def log_message(self, format: str, *args: Any) -> None: ...

@@ -22,7 +22,7 @@ def script() -> ModuleType:
 def test_all_but_torch_is_gathered(script: ModuleType) -> None:
     wanted = script.wanted()
     names = {script._name(line) for line in wanted}
-    assert {"numpy", "av", "diffusers", "safetensors", "pytest"} <= names
+    assert {"numpy", "av", "diffusers", "huggingface-hub", "safetensors", "pytest"} <= names
     assert not names & {"torch", "playwright", "mypy"}
     assert script._name("PyJWT[crypto]>=2.10") == "PyJWT" and script._name("types-PyYAML") == "types-PyYAML"
 

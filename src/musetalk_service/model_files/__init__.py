@@ -9,6 +9,7 @@ from functools import partial
 from musetalk_service.config import Settings
 from musetalk_service.errors import DownloadError
 from musetalk_service.model_files.acquire import acquire, plan
+from musetalk_service.model_files.hub import HubSource
 from musetalk_service.model_files.inventory import Found, examine, glance, summarise
 from musetalk_service.model_files.lock import read_lock
 from musetalk_service.model_files.progress import ProgressBar, human
@@ -17,11 +18,12 @@ from musetalk_service.models.checkpoint_catalogue import (
     SETS,
     Licence,
     Model,
+    ModelFile,
     UnknownModelError,
     find_models,
     models_for,
 )
-from musetalk_service.utils.download import Downloader
+from musetalk_service.utils.download import Downloader, Source
 from musetalk_service.utils.http_source import HttpSource
 
 _INTERRUPTED = 130
@@ -59,7 +61,7 @@ def download(settings: Settings, names: Sequence[str], *, accept_licence: bool, 
         items = plan(settings.model_path, models, settings.hf_endpoint, replace=replace, say=print)
         if items:
             accept = partial(_ask, is_accepted=accept_licence)
-            acquire(settings.model_path, items, _downloader(settings), accept=accept, say=print)
+            acquire(settings.model_path, items, _downloaders(settings), accept=accept, say=print)
         print(f"{', '.join(names)}: ready in {settings.model_path}")
         return 0
 
@@ -119,10 +121,16 @@ def _needed(settings: Settings) -> tuple[Model, ...]:
     return models_for(settings.engine, settings.musetalk_version, settings.musetalk_decoder, settings.musetalk_mask)
 
 
-def _downloader(settings: Settings) -> Downloader:
+def _downloaders(settings: Settings) -> Callable[[ModelFile], Downloader]:
+    """By where a file lies: the hub's own client library for the hub, the standard library for other places."""
+
+    def patient(source: Source) -> Downloader:
+        return Downloader(source, retries=settings.download_retries, longest_wait_s=settings.download_max_wait_s)
+
     token = settings.hf_token.get_secret_value() if settings.hf_token is not None else None
-    source = HttpSource(settings.download_timeout_s, token=token, token_origin=settings.hf_endpoint)
-    return Downloader(source, retries=settings.download_retries, longest_wait_s=settings.download_max_wait_s)
+    hub = patient(HubSource(settings.download_timeout_s, token=token))
+    elsewhere = patient(HttpSource(settings.download_timeout_s))
+    return lambda file: elsewhere if file.repository is None else hub
 
 
 def _those_of_interest(settings: Settings) -> tuple[Model, ...]:

@@ -74,7 +74,7 @@ def plan(
 def acquire(
     model_path: Path,
     items: Sequence[Item],
-    downloader: Downloader,
+    downloader: Callable[[ModelFile], Downloader],
     *,
     accept: Callable[[Sequence[tuple[Model, Licence]]], bool],
     say: Callable[[str], None],
@@ -85,7 +85,7 @@ def acquire(
     Args:
         model_path: MODEL_PATH.
         items: as :func:`plan` gives them.
-        downloader: fetches.
+        downloader: which one fetches a file.
         accept: asks for agreement to licences; those that were accepted with an earlier file are not asked for again.
         say: hears how much is to come.
         today: the time of day.
@@ -104,7 +104,7 @@ def acquire(
         size = item.file.size if item.file.sha256 is not None else None
         try:
             with ProgressBar(item.file.path, sys.stderr) as bar:
-                fetched = downloader.fetch(
+                fetched = downloader(item.file).fetch(
                     item.url,
                     model_path / item.file.path,
                     sha256=item.file.sha256,
@@ -126,12 +126,12 @@ def acquire(
         record(model_path, item.file.path, entry)
 
 
-def _sizes(model_path: Path, items: Sequence[Item], downloader: Downloader) -> list[Remote]:
+def _sizes(model_path: Path, items: Sequence[Item], downloader: Callable[[ModelFile], Downloader]) -> list[Remote]:
     remotes = []
     for number, item in enumerate(items):
         try:
             with ProgressBar(item.file.path, sys.stderr) as bar:
-                remotes.append(downloader.inspect(item.url, bar))
+                remotes.append(downloader(item.file).inspect(item.url, bar))
         except DownloadError as error:
             raise AcquisitionError(_do_it_yourself(model_path, items[number:], error)) from error
     return remotes

@@ -1,7 +1,6 @@
-"""Fetching one large file over an unreliable network: resumed, checked, and put in its place whole.
+"""Fetching one large file over an unreliable network: with patience, checked, and put in its place whole.
 
-What is resumed is known to be the same file, by the checksum that the server states or by its entity tag (RFC 9110,
-8.8.3); otherwise the download begins again. A file of which the checksum is known is never put in place without it.
+How the bytes come is a :class:`Source`'s affair. A file whose checksum is known is never put in place without it.
 """
 
 import errno
@@ -9,33 +8,32 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timezone
-from email.message import Message
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import HTTPException, responses
+from http.client import responses
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from musetalk_service.errors import DownloadError
-from musetalk_service.utils.http_source import FAILURES, Answer, HttpSource, reason
 from musetalk_service.utils.partial_file import PartialFile
 
 T = TypeVar("T")
-_PIECE: Final = 1 << 18
-_BEGINNINGS: Final = 3
+_BEGINNINGS: Final = 2
 """How often a file is begun at most: it may change, or come damaged, while it is fetched."""
 _LONGEST_PAUSE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """What a server says of a file; None where it says nothing."""
+    """What is known of a file that a server has; None where nothing is."""
 
     size: int | None
-    sha256: str | None
-    """Model hubs state it for large files."""
+    """Bytes."""
+    sha256: str | None = None
+    """Lower-case hexadecimal."""
     etag: str | None = None
+    """By which the server tells its versions (RFC 9110, 8.8.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +56,46 @@ class Observer(Protocol):
         """The connection was lost, or the server is busy; after this many seconds it is tried again."""
 
 
+class Interrupted(Exception):
+    """Worth trying again."""
+
+    def __init__(self, why: str, retry_after: str | None = None, *, is_hopeless: bool = False) -> None:
+        """
+        Args:
+            why: for people.
+            retry_after: what the server says of when, as in the header of that name (RFC 9110, 10.2.3).
+            is_hopeless: as the first thing that happens this means that there is no network.
+        """
+        super().__init__(why)
+        self.retry_after = retry_after
+        self.is_hopeless = is_hopeless
+
+
+class OtherFile(Exception):
+    """What comes is not, or no longer, the file that was begun."""
+
+
+class Source(Protocol):
+    """Knows how to ask."""
+
+    def inspect(self, url: str) -> Remote:
+        """What the server says of a file. Raises :class:`DownloadError` or :class:`Interrupted`."""
+
+    def transfer(self, url: str, partial: PartialFile, wanted: Remote, observer: Observer) -> None:
+        """Bring what is missing of a file, or all of it where ``partial`` is of another version.
+
+        Raises:
+            Interrupted: it broke off; what came is kept.
+            OtherFile: it is none that could go on from what is there, or it has not the size that is wanted.
+            DownloadError: the server refuses.
+            OSError: it cannot be written.
+        """
+
+
 class _Silence:
     def progress(self, done: int, total: int | None) -> None: ...
 
     def pause(self, why: str, seconds: float) -> None: ...
-
-
-class _Interrupted(Exception):
-    """Worth trying again."""
-
-    def __init__(self, why: str, retry_after_s: float | None = None, *, is_hopeless: bool = False) -> None:
-        """``is_hopeless``: as the first thing that happens this means that there is no network."""
-        super().__init__(why)
-        self.retry_after_s = retry_after_s
-        self.is_hopeless = is_hopeless
-
-
-class _OtherFile(Exception):
-    """What comes is not, or no longer, the file that was begun."""
 
 
 class Downloader:
@@ -83,7 +103,7 @@ class Downloader:
 
     def __init__(
         self,
-        source: HttpSource,
+        source: Source,
         *,
         retries: int,
         longest_wait_s: float,
@@ -107,7 +127,7 @@ class Downloader:
 
     def inspect(self, url: str, observer: Observer | None = None) -> Remote:
         """What the server says of a file, without fetching it. Raises :class:`DownloadError`."""
-        return self._persist(lambda: self._inspect(url), lambda: 0, observer or _Silence())
+        return self._persist(lambda: self._source.inspect(url), lambda: 0, observer or _Silence())
 
     def fetch(
         self,
@@ -157,88 +177,24 @@ class Downloader:
     ) -> Fetched:
         trouble = ""
         for _ in range(_BEGINNINGS):
-            wanted = sha256 or remote.sha256
-            total = size if size is not None else remote.size
+            wanted = Remote(size if size is not None else remote.size, sha256 or remote.sha256, remote.etag)
             try:
                 self._persist(
-                    lambda: self._transfer(url, partial, wanted, total, observer),  # noqa: B023  (called at once)
+                    lambda: self._source.transfer(url, partial, wanted, observer),  # noqa: B023  (called at once)
                     lambda: partial.size,
                     observer,
                 )
-                if wanted is not None and partial.sha256 != wanted:
-                    raise _OtherFile(f"it has sha256 {partial.sha256}, expected {wanted}")
-            except _OtherFile as error:
+                if wanted.sha256 is not None and partial.sha256 != wanted.sha256:
+                    raise OtherFile(f"it has sha256 {partial.sha256}, expected {wanted.sha256}")
+            except OtherFile as error:
                 trouble = str(error)
                 partial.begin("")
                 remote = self.inspect(url, observer)
                 continue
-            fetched = Fetched(partial.size, partial.sha256, checked=wanted is not None)
+            fetched = Fetched(partial.size, partial.sha256, checked=wanted.sha256 is not None)
             partial.finish()
             return fetched
         raise DownloadError(f"{url} does not give the file that was wanted: {trouble}")
-
-    def _transfer(
-        self, url: str, partial: PartialFile, sha256: str | None, total: int | None, observer: Observer
-    ) -> None:
-        """One request for all that is missing."""
-        if partial.size and not (partial.tag == f"sha256 {sha256}" or (sha256 is None and partial.tag[:5] == "etag ")):
-            partial.begin("")
-        if partial.size and partial.size == total:
-            return
-        start = partial.size
-        with self._ask("GET", url, {"Range": f"bytes={start}-"} if start else {}) as answer:
-            if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-                raise _OtherFile(f"{start} bytes have come, and it ends before them")
-            if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-                raise self._refusal(answer)
-            etag = _strong_etag(answer.headers)
-            tag = f"sha256 {sha256}" if sha256 else f"etag {etag}" if etag else ""
-            if answer.status == HTTPStatus.OK:  # also from a server that knows no ranges
-                partial.begin(tag)
-            elif not start or tag != partial.tag or _range_start(answer.headers) != start:
-                raise _OtherFile("it has changed while it was fetched")
-            length = _number(answer.headers.get("Content-Length"))
-            promised = None if length is None else partial.size + length
-            if total is not None and promised is not None and promised != total:
-                raise _OtherFile(f"it has {promised} bytes, expected {total}")
-            self._read(answer, partial, total if total is not None else promised, observer)
-
-    def _read(self, answer: Answer, partial: PartialFile, total: int | None, observer: Observer) -> None:
-        observer.progress(partial.size, total)
-        while True:
-            try:
-                piece = answer.read(_PIECE)
-            except FAILURES as error:
-                raise _Interrupted(f"the connection was lost ({reason(error)})") from None
-            if not piece:
-                break
-            if total is not None and partial.size + len(piece) > total:
-                raise _OtherFile(f"it is longer than the {total} bytes expected")
-            partial.write(piece)
-            observer.progress(partial.size, total)
-        if total is not None and partial.size < total:
-            raise _Interrupted(f"the connection ended after {partial.size} of {total} bytes")
-
-    def _inspect(self, url: str) -> Remote:
-        with self._ask("HEAD", url, {}) as answer:
-            if answer.status in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
-                return Remote(None, None)
-            if not 200 <= answer.status < 400:
-                raise self._refusal(answer)
-            headers = answer.headers
-            linked = (headers.get("X-Linked-Etag") or "").strip('"').lower()
-            is_sum = len(linked) == 64 and set(linked) <= set("0123456789abcdef")
-            size = headers.get("X-Linked-Size") or (headers.get("Content-Length") if answer.status < 300 else None)
-            return Remote(_number(size), linked if is_sum else None, _strong_etag(headers))
-
-    def _ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
-        try:
-            return self._source.request(method, url, headers)
-        except FAILURES as error:
-            inner = getattr(error, "reason", error)
-            is_passing = isinstance(inner, TimeoutError | ConnectionResetError | ConnectionAbortedError | HTTPException)
-            why = f"no connection to {urlsplit(url).netloc} ({reason(error)})"
-            raise _Interrupted(why, is_hopeless=not is_passing) from None
 
     def _persist(self, attempt: Callable[[], T], progress: Callable[[], int], observer: Observer) -> T:
         """Try until it works, is refused, or ``retries`` tries in a row have brought nothing new."""
@@ -248,8 +204,8 @@ class Downloader:
                 result = attempt()
                 self._has_answered = True
                 return result
-            except _Interrupted as error:
-                why, asked = str(error), error.retry_after_s
+            except Interrupted as error:
+                why, asked = str(error), self._seconds(error.retry_after)
                 if error.is_hopeless and not self._has_answered:
                     raise DownloadError(why) from None
             if progress() > furthest:
@@ -263,37 +219,32 @@ class Downloader:
             observer.pause(why, seconds)
             self._sleep(seconds)
 
-    def _refusal(self, answer: Answer) -> Exception:
-        status = answer.status
-        phrase = responses.get(status, "")
-        why = f"{urlsplit(answer.url).netloc} answers {status} {phrase}".rstrip()
-        if status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS):
-            return _Interrupted(why, self._retry_after(answer.headers))
-        return DownloadError(why, status)
-
-    def _retry_after(self, headers: Message) -> float | None:
-        """Seconds, from either form (RFC 9110, 10.2.3)."""
-        text = headers.get("Retry-After")
-        if text is None or text.strip().isdigit():
-            return None if text is None else float(text)
+    def _seconds(self, retry_after: str | None) -> float | None:
+        """From either form of the header."""
+        if retry_after is None or retry_after.strip().isdigit():
+            return None if retry_after is None else float(retry_after)
         try:
-            moment = parsedate_to_datetime(text)
+            moment = parsedate_to_datetime(retry_after)
         except ValueError:
             return None
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
         return max(0.0, moment.timestamp() - self._now())
 
 
-def _strong_etag(headers: Message) -> str | None:
-    etag = headers.get("ETag")
-    return etag if etag and not etag.startswith("W/") else None
+def refusal(url: str, status: int, retry_after: str | None) -> DownloadError | Interrupted:
+    """What an answer that is no success means: never, or later."""
+    why = f"{urlsplit(url).netloc} answers {status} {responses.get(status, '')}".rstrip()
+    if status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS):
+        return Interrupted(why, retry_after)
+    return DownloadError(why, status)
 
 
-def _range_start(headers: Message) -> int | None:
-    """Where the body of a 206 begins: ``bytes 100-199/200``."""
-    unit, _, span = (headers.get("Content-Range") or "").partition(" ")
-    return _number(span.split("-")[0]) if unit == "bytes" else None
+def range_start(content_range: str | None) -> int | None:
+    """Where the body of a 206 begins, by its header: ``bytes 100-199/200``."""
+    unit, _, span = (content_range or "").partition(" ")
+    return number(span.split("-")[0]) if unit == "bytes" else None
 
 
-def _number(text: str | None) -> int | None:
+def number(text: str | None) -> int | None:
+    """What a header gives in digits; None: nothing, or something else."""
     return int(text) if text and text.strip().isdecimal() and text.isascii() else None

@@ -1,7 +1,7 @@
-"""One HTTP request with its redirects, by the standard library: proxies of the environment, system certificates.
+"""Files over HTTP by the standard library: proxies of the environment, system certificates, no token.
 
-Redirects are followed here and not by urllib, for two reasons: a token must not travel to another origin, and a model
-hub says the size and checksum of a file in the headers of its redirect, not in those of the server it points at.
+What is resumed is known to be the same file, by its checksum or by the server's entity tag (RFC 9110, 8.8.3); otherwise
+it begins again. Redirects are followed here and not by urllib, so that none leads from https to http, or out of both.
 """
 
 import ssl
@@ -9,20 +9,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
+from http import HTTPStatus
 from http.client import HTTPException
 from types import TracebackType
 from typing import IO, Any, Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from musetalk_service import __version__
 from musetalk_service.errors import DownloadError
+from musetalk_service.utils.download import Interrupted, Observer, OtherFile, Remote, number, range_start, refusal
+from musetalk_service.utils.partial_file import PartialFile
 
 FAILURES: Final = (OSError, HTTPException)
 """What a request, and reading its answer, may raise when the network fails; urllib's errors are OSErrors."""
 _MAX_REDIRECTS: Final = 10
-_LINKED: Final = "X-Linked-Size"
-"""A hub's redirect that has this describes the file; what it points at need not be asked."""
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_PIECE: Final = 1 << 18
 
 
 class Answer:
@@ -48,20 +49,47 @@ class Answer:
 class HttpSource:
     """Asks, and follows redirects over http and https, never from https back to http."""
 
-    def __init__(self, timeout_s: float, *, token: str | None = None, token_origin: str = "") -> None:
-        """
-        Args:
-            timeout_s: for connecting, and for each piece of an answer.
-            token: sent as bearer to ``token_origin`` alone, over TLS or to this machine.
-            token_origin: any address there.
-        """
+    def __init__(self, timeout_s: float) -> None:
+        """``timeout_s``: for connecting, and for each piece of an answer."""
         self._timeout_s = timeout_s
-        self._token = token
-        self._token_origin = _origin(urlsplit(token_origin))
         self._opener = urllib.request.build_opener(_NoRedirects)
 
+    def inspect(self, url: str) -> Remote:
+        """What the server says of a file. Raises :class:`DownloadError` or :class:`Interrupted`."""
+        with self._try("HEAD", url, {}) as answer:
+            if answer.status in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
+                return Remote(None)
+            if not 200 <= answer.status < 300:
+                raise refusal(answer.url, answer.status, answer.headers.get("Retry-After"))
+            return Remote(number(answer.headers.get("Content-Length")))
+
+    def transfer(self, url: str, partial: PartialFile, wanted: Remote, observer: Observer) -> None:
+        """One request for all that is missing; see :meth:`Source.transfer` for what it raises."""
+        sha256, total, start = wanted.sha256, wanted.size, partial.size
+        if start and not (partial.tag == f"sha256 {sha256}" or (sha256 is None and partial.tag[:5] == "etag ")):
+            partial.begin("")
+            start = 0
+        if start and start == total:
+            return
+        with self._try("GET", url, {"Range": f"bytes={start}-"} if start else {}) as answer:
+            if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+                raise OtherFile(f"{start} bytes have come, and it ends before them")
+            if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+                raise refusal(answer.url, answer.status, answer.headers.get("Retry-After"))
+            etag = _strong_etag(answer.headers)
+            tag = f"sha256 {sha256}" if sha256 else f"etag {etag}" if etag else ""
+            if answer.status == HTTPStatus.OK:  # also from a server that knows no ranges
+                partial.begin(tag)
+            elif not start or tag != partial.tag or range_start(answer.headers.get("Content-Range")) != start:
+                raise OtherFile("it has changed while it was fetched")
+            length = number(answer.headers.get("Content-Length"))
+            promised = None if length is None else partial.size + length
+            if total is not None and promised is not None and promised != total:
+                raise OtherFile(f"it has {promised} bytes, expected {total}")
+            _read(answer, partial, total if total is not None else promised, observer)
+
     def request(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """The last answer, whatever its status; for HEAD a redirect counts as the last that says the file's size.
+        """The last answer, whatever its status.
 
         Raises:
             DownloadError: a redirect that is not followed, or a certificate that is not trusted.
@@ -72,20 +100,21 @@ class HttpSource:
             target = answer.headers.get("Location")
             if not 300 <= answer.status < 400 or target is None:
                 return answer
-            if method == "HEAD" and answer.headers.get(_LINKED) is not None:
-                return answer
             with answer:
-                url = _follow(url, target)
+                url = follow(url, target)
         raise DownloadError(f"{urlsplit(url).netloc} redirects without end")
+
+    def _try(self, method: str, url: str, headers: dict[str, str]) -> Answer:
+        try:
+            return self.request(method, url, headers)
+        except FAILURES as error:
+            raise broken(url, error) from None
 
     def _ask(self, method: str, url: str, headers: dict[str, str]) -> Answer:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DownloadError(f"{url} is no http or https address")
         headers |= {"User-Agent": f"musetalk-service/{__version__}", "Accept-Encoding": "identity"}
-        safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
-        if self._token is not None and safe and _origin(parts) == self._token_origin:
-            headers["Authorization"] = f"Bearer {self._token}"
         request = urllib.request.Request(url, headers=headers, method=method)
         try:
             response = self._opener.open(request, timeout=self._timeout_s)
@@ -93,10 +122,7 @@ class HttpSource:
             return Answer(url, error.code, error.headers, error)
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise DownloadError(
-                    f"the certificate of {parts.hostname} is not trusted ({error.reason.verify_message}); "
-                    "SSL_CERT_FILE names other authorities"
-                ) from None
+                raise broken(url, error) from None
             raise
         return Answer(url, response.status, response.headers, response)
 
@@ -108,21 +134,57 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _follow(url: str, target: str) -> str:
+def _read(answer: Answer, partial: PartialFile, total: int | None, observer: Observer) -> None:
+    observer.progress(partial.size, total)
+    while True:
+        try:
+            piece = answer.read(_PIECE)
+        except FAILURES as error:
+            raise Interrupted(f"the connection was lost ({_reason(error)})") from None
+        if not piece:
+            break
+        if total is not None and partial.size + len(piece) > total:
+            raise OtherFile(f"it is longer than the {total} bytes expected")
+        partial.write(piece)
+        observer.progress(partial.size, total)
+    if total is not None and partial.size < total:
+        raise Interrupted(f"the connection ended after {partial.size} of {total} bytes")
+
+
+def follow(url: str, target: str) -> str:
+    """Where a redirect leads. Raises :class:`DownloadError` where that is from https to anything else."""
     following = urljoin(url, target)
     if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
         raise DownloadError(f"{urlsplit(url).netloc} redirects from https to {following.split('?')[0]}")
     return following
 
 
-def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
-    standard = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname or "", parts.port or standard
+def broken(url: str, error: Exception) -> DownloadError | Interrupted:
+    """What it means that there was no answer: never, or perhaps later."""
+    inner = _unwrapped(error)
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return DownloadError(
+            f"the certificate of {urlsplit(url).hostname} is not trusted ({inner.verify_message}); "
+            "SSL_CERT_FILE names other authorities"
+        )
+    is_passing = not isinstance(inner, OSError) or isinstance(
+        inner, TimeoutError | ConnectionResetError | ConnectionAbortedError
+    )
+    return Interrupted(f"no connection to {urlsplit(url).netloc} ({_reason(error)})", is_hopeless=not is_passing)
 
 
-def reason(error: BaseException) -> str:
-    """What a network error says, without Python's wrapping."""
-    inner = getattr(error, "reason", error)
+def _strong_etag(headers: Message) -> str | None:
+    etag = headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else None
+
+
+def _unwrapped(error: Exception) -> object:
+    """What urllib wraps; of other errors of TLS ``reason`` is only the name."""
+    return error.reason if isinstance(error, urllib.error.URLError) else error
+
+
+def _reason(error: Exception) -> str:
+    inner = _unwrapped(error)
     if isinstance(inner, TimeoutError):
         return "no answer in time"
     return str(getattr(inner, "strerror", None) or inner or type(inner).__name__)

@@ -1,4 +1,4 @@
-"""`musetalk-service models`: the whole way in the shell, against a hub that is not always kind."""
+"""`musetalk-service models`: the whole way in the shell, against a hub and other servers that are not always kind."""
 
 import builtins
 import hashlib
@@ -76,21 +76,21 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_server: FileServe
 
 
 @pytest.fixture
-def hub(root: Path, file_server: FileServer, other_file_server: FileServer) -> FileServer:
+def hub(root: Path, file_server: FileServer, other_file_server: FileServer, library_waits: list[float]) -> FileServer:
     """Answers as hubs do: large files lie elsewhere, and their redirect says size and checksum."""
     for path, content in (("face/unet.pth", UNET), ("ear/model.bin", EAR), ("bare.bin", BARE)):
-        file_server.always[_at(path)] = {
-            "Location": other_file_server.add(f"/cdn/{path}", content),
-            "X-Linked-Size": str(len(content)),
-            "X-Linked-Etag": f'"{_sum(content)}"',
-        }
+        file_server.publish(_at(path), content, other_file_server)
     for path in ("face/config.json", "ear/extra.json"):
-        file_server.add(_at(path), CONFIG)
+        file_server.publish(_at(path), CONFIG)
     return file_server
 
 
 def _at(path: str) -> str:
     return f"/lab/model/resolve/c0ffee/{path}"
+
+
+def _stored(path: str) -> str:
+    return f"/lab/model/{path}?signed"
 
 
 def _files(root: Path) -> list[str]:
@@ -165,15 +165,16 @@ def test_a_licence_is_accepted_once(hub: FileServer, root: Path) -> None:
 def test_what_broke_off_goes_on(
     hub: FileServer, root: Path, other_file_server: FileServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other_file_server.upset("/cdn/face/unet.pth", Trouble(cut_after=150_000), Trouble(status=500))
+    other_file_server.upset(_stored("face/unet.pth"), Trouble(cut_after=150_000), *[Trouble(status=500)] * 2)
     assert main([*DOWNLOAD, "face"]) == 1
     err = capsys.readouterr().err
-    assert "ended after 150000 of 200000 bytes" in err and "The same command goes on from here" in err
+    assert "received 150000 bytes, expected 200000" in err and "again in 1 s" in err
+    assert "answers 500" in err and "The same command goes on from here" in err
     assert not (root / "face/unet.pth").exists()
     assert main([*DOWNLOAD, "face"]) == 1  # the server has trouble of its own
     assert main([*DOWNLOAD, "face"]) == 0
-    assert "150.0 kB of it are there" in capsys.readouterr().out
-    assert other_file_server.sent("GET")[-1].headers["range"] == "bytes=150000-"
+    assert "131.1 kB of it are there" in capsys.readouterr().out
+    assert other_file_server.sent("GET")[-1].headers["range"] == "bytes=131072-"
     assert (root / "face/unet.pth").read_bytes() == UNET
 
 
@@ -191,8 +192,41 @@ def test_a_refusal_says_what_to_put_where(
     assert "Traceback" not in err and "unet" not in err
 
 
+def test_terms_that_are_not_accepted_are_told(hub: FileServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model lab/model is restricted."}
+    hub.upset(_at("face/unet.pth"), Trouble(status=401, headers=headers), method="HEAD")
+    assert main([*DOWNLOAD, "face"]) == 1
+    err = capsys.readouterr().err
+    assert "answers 401: Access to model lab/model is restricted." in err
+    assert "Accept the model's terms" in err and "set HF_TOKEN" in err
+
+
+def test_without_the_hubs_library_it_says_what_to_install_and_what_to_put_where(
+    root: Path, file_server: FileServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert main([*DOWNLOAD, "face"]) == 1
+    err = capsys.readouterr().err
+    assert "pip install 'musetalk-service[musetalk]'" in err
+    assert f"{root}/face/unet.pth  from  {file_server.url}{_at('face/unet.pth')}" in err
+    assert file_server.requests == [] and not root.exists()
+
+
+def test_what_lies_elsewhere_needs_no_library_and_gets_no_token(
+    root: Path, file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ModelFile("tiny.pt", len(EAR), _sum(EAR), url=file_server.add("/tiny.pt", EAR))
+    tiny = Model("tiny", "hears less", MIT, (file,), "https://page.example/tiny")
+    monkeypatch.setattr(checkpoint_catalogue, "MODELS", (*MODELS, tiny))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert main([*DOWNLOAD, "tiny"]) == 0
+    assert (root / "tiny.pt").read_bytes() == EAR
+    assert {request.headers.get("authorization") for request in file_server.requests} == {None}
+
+
 def test_without_a_network_it_says_what_to_put_where(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, library_waits: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert main([*DOWNLOAD, "both"]) == 1
@@ -238,7 +272,7 @@ def test_models_of_ones_own_are_asked_for(root: Path, capsys: pytest.CaptureFixt
 def test_damage_is_not_put_in_place(
     hub: FileServer, root: Path, other_file_server: FileServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other_file_server.upset("/cdn/face/unet.pth", *[Trouble(damage=True)] * 3)
+    other_file_server.upset(_stored("face/unet.pth"), *[Trouble(damage=True)] * 2)
     assert main([*DOWNLOAD, "face"]) == 1
     assert f"expected {_sum(UNET)}" in capsys.readouterr().err
     assert not (root / "face/unet.pth").exists()
@@ -247,16 +281,15 @@ def test_damage_is_not_put_in_place(
 def test_a_sum_that_only_the_hub_knows_is_held_against_it(
     hub: FileServer, root: Path, other_file_server: FileServer
 ) -> None:
-    other_file_server.add("/cdn/bare.bin", os.urandom(len(BARE)))
+    other_file_server.add(_stored("bare.bin"), os.urandom(len(BARE)))
     assert main([*DOWNLOAD, "bare"]) == 1
-    other_file_server.add("/cdn/bare.bin", BARE)
+    other_file_server.add(_stored("bare.bin"), BARE)
     assert main([*DOWNLOAD, "bare"]) == 0
     assert json.loads((root / LOCK_NAME).read_text())["files"]["bare.bin"]["checked"] is True
 
 
 def test_a_sum_that_nobody_knows_is_recorded(hub: FileServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    del hub.always[_at("bare.bin")]
-    hub.add(_at("bare.bin"), BARE)
+    hub.publish(_at("bare.bin"), BARE)
     assert main([*DOWNLOAD, "bare"]) == 0
     assert json.loads((root / LOCK_NAME).read_text())["files"]["bare.bin"]["checked"] is False
     assert main(["models", "verify", "bare"]) == 0

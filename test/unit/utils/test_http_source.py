@@ -1,4 +1,4 @@
-"""Redirects, tokens and proxies: who is asked, and who is told what."""
+"""Redirects and proxies: who is asked."""
 
 import ssl
 import urllib.error
@@ -18,30 +18,11 @@ def _read(source: HttpSource, url: str) -> bytes:
         return answer.read(1 << 20)
 
 
-def test_a_redirect_to_another_origin_is_followed_without_the_token(
-    file_server: FileServer, other_file_server: FileServer
-) -> None:
+def test_a_redirect_to_another_origin_is_followed(file_server: FileServer, other_file_server: FileServer) -> None:
     target = other_file_server.add("/data", b"content")
     file_server.always["/file"] = {"Location": "/moved"}
     file_server.always["/moved"] = {"Location": target}
-    source = HttpSource(TIMEOUT_S, token="secret", token_origin=file_server.url)
-    assert _read(source, file_server.url + "/file") == b"content"
-    assert [request.headers.get("authorization") for request in file_server.requests] == ["Bearer secret"] * 2
-    assert [request.headers.get("authorization") for request in other_file_server.requests] == [None]
-
-
-def test_the_token_goes_nowhere_else(file_server: FileServer, other_file_server: FileServer) -> None:
-    source = HttpSource(TIMEOUT_S, token="secret", token_origin=other_file_server.url)
-    assert _read(source, file_server.add("/data", b"x")) == b"x"
-    assert "authorization" not in file_server.requests[0].headers
-
-
-def test_the_token_is_not_sent_in_the_open(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    file_server.files["http://hub.invalid/data"] = b"x"
-    monkeypatch.setenv("http_proxy", file_server.url)  # which would see it
-    source = HttpSource(TIMEOUT_S, token="secret", token_origin="http://hub.invalid")
-    assert _read(source, "http://hub.invalid/data") == b"x"
-    assert "authorization" not in file_server.requests[0].headers
+    assert _read(HttpSource(TIMEOUT_S), file_server.url + "/file") == b"content"
 
 
 def test_the_proxy_of_the_environment_is_used(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +33,7 @@ def test_the_proxy_of_the_environment_is_used(file_server: FileServer, monkeypat
 
 def test_https_goes_through_the_proxy_as_a_tunnel(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", file_server.url)
-    with pytest.raises(OSError, match="Tunnel connection failed: 501"):  # it knows no CONNECT
+    with pytest.raises(OSError, match="Tunnel connection failed: 404"):  # it leads nowhere
         _read(HttpSource(TIMEOUT_S), "https://hub.invalid/data")
 
 
@@ -86,12 +67,6 @@ def test_every_redirect_keeps_method_and_range(file_server: FileServer, status: 
             assert answer.status == 206
         assert file_server.requests[-1].method == method
         assert file_server.requests[-1].headers["range"] == "bytes=3-"
-
-
-def test_a_hubs_redirect_describes_the_file(file_server: FileServer) -> None:
-    file_server.always["/file"] = {"Location": "http://127.0.0.1:9/signed-for-get-only", "X-Linked-Size": "7"}
-    with HttpSource(TIMEOUT_S).request("HEAD", file_server.url + "/file") as answer:
-        assert (answer.status, answer.headers["X-Linked-Size"]) == (302, "7")
 
 
 def test_from_https_nothing_leads_back_to_http(file_server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
