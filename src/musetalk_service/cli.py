@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     face.add_argument("--json", action="store_true", help="print a JSON list")
     face.set_defaults(run=_bench_face)
     musetalk = subjects.add_parser("musetalk", help="measure MuseTalk on DEVICE: frames a second, latency, sessions")
-    musetalk.add_argument("--random-weights", action="store_true", help="measure without checkpoints; writes 3.8 GB for a while")
+    musetalk.add_argument(
+        "--random-weights", action="store_true", help="without checkpoints; writes 3.8 GB for a while"
+    )
     musetalk.add_argument("--small", action="store_true", help="with --random-weights: a tenth as wide, for CPUs")
     musetalk.add_argument("--decoder", choices=("full", "lower", "taesd"), help="other than MUSETALK_DECODER")
     musetalk.add_argument("--seconds", type=float, default=3.0, help="for each row (3)")

@@ -1,11 +1,15 @@
 """Rectangles of pixels."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from musetalk_service.engines.face.landmarks import FloatArray
 from musetalk_service.models.media import FrameSize
+
+_CALL: Final = 3500
+"""Pixels that take as long to be read as one more rectangle does, however small."""
 
 
 class Box(NamedTuple):
@@ -29,6 +33,11 @@ class Box(NamedTuple):
     @property
     def is_empty(self) -> bool:
         return self.right <= self.left or self.bottom <= self.top
+
+    @property
+    def area(self) -> int:
+        """Its pixels, if it is not empty."""
+        return (self.right - self.left) * (self.bottom - self.top)
 
     def clipped(self, size: FrameSize) -> "Box":
         """The part inside a picture."""
@@ -73,3 +82,17 @@ class Box(NamedTuple):
             Box(self.left, hole.bottom, self.right, self.bottom),
         )
         return tuple(box for box in around if not box.is_empty)
+
+
+def joined(strips: Iterable[Box]) -> tuple[Box, ...]:
+    """Strips from top to bottom, those made one that are dearer to be read apart than together."""
+    boxes: list[Box] = []
+    for strip in strips:
+        last = boxes[-1] if boxes else None
+        if last is not None and last.bottom == strip.top:
+            both = Box(min(last.left, strip.left), last.top, max(last.right, strip.right), strip.bottom)
+            if both.area - last.area - strip.area <= _CALL:
+                boxes[-1] = both
+                continue
+        boxes.append(strip)
+    return tuple(boxes)

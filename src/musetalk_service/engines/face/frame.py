@@ -19,6 +19,7 @@ from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import Plane, Planes, from_bgr, planes_of
 
 _NOWHERE: Final = Box(0, 0, 0, 0)
+_CACHE_LINE: Final = 64
 
 
 class WarpMaps(NamedTuple):
@@ -75,6 +76,9 @@ class Texture:
     def read(self, maps: WarpMaps, into: Planes) -> None:
         """Fill a rectangle of a picture's planes."""
         x, y = maps.x[::2, ::2] * np.float32(0.25), maps.y[::2, ::2] * np.float32(0.25)
+        top, bottom = maps.box.top, maps.box.bottom
+        fetch(self._luma[2 * top : 2 * bottom])
+        fetch(self._chroma[top // 2 : bottom // 2].reshape((bottom - top) // 2, -1))
         into.y[maps.box.pixels] = _sample(self._luma, maps.x, maps.y)
         chroma = _sample(self._chroma, x, y)
         into.u[maps.box.chroma] = chroma[..., 0]
@@ -82,6 +86,8 @@ class Texture:
 
     def read_bgr(self, maps: WarpMaps) -> Picture:
         """The pixels of a rectangle, (h, w, 3) BGR."""
+        left, top, right, bottom = maps.box
+        fetch(self.double[2 * top : 2 * bottom, 2 * left : 2 * right].reshape(2 * (bottom - top), -1))
         return _sample(self.double, maps.x, maps.y)
 
 
@@ -135,6 +141,15 @@ class Frame:
             self.planes.u[box.chroma] = u
             self.planes.v[box.chroma] = v
         return self._picture
+
+
+def fetch(rows: NDArray[np.uint8]) -> None:
+    """Bring rows of bytes, (n, m), into the cache.
+
+    Encoding the frame before has driven them out. Read in order they come several at a time; `cv2.remap`, which
+    gathers, would wait for each.
+    """
+    rows[:, ::_CACHE_LINE].max(initial=0)
 
 
 def _sample(source: NDArray[np.uint8], x: Flow, y: Flow) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from typing import Final, cast
 import cv2
 import numpy as np
 
-from musetalk_service.engines.face.box import Box
+from musetalk_service.engines.face.box import Box, joined
 from musetalk_service.engines.face.frame import WarpMaps
 from musetalk_service.engines.face.interpolation import Flow, Lattice, smoothstep
 from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, Face, FloatArray
@@ -123,7 +123,7 @@ def _moving_areas(terms: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...
             top, bottom = lattice.top + (band[0] - 1) * lattice.step, lattice.top + band[-1] * lattice.step
             box = Box(int(left), int(top), int(right), int(bottom)).overlap(picture)
             bands.append(box.even_around())
-    return tuple(bands)
+    return joined(bands)
 
 
 def _depth(face: Face, lattice: Lattice, distance: FloatArray) -> FloatArray:

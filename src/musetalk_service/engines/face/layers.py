@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from musetalk_service.engines.face.box import Box
-from musetalk_service.engines.face.frame import WarpMaps
+from musetalk_service.engines.face.box import Box, joined
+from musetalk_service.engines.face.frame import WarpMaps, fetch
 from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow, Lattice
 from musetalk_service.engines.face.landmarks import Picture
@@ -48,6 +48,8 @@ class Band(NamedTuple):
     """Of those, their places in a chroma plane."""
     behind: tuple[Flow, Flow, Flow]
     """What is seen there without the person: of the pixels, and of the samples in both chroma planes."""
+    bare: tuple[tuple[NDArray[np.intp], Plane], ...]
+    """What lies in the areas and the person never reaches: places and values in each plane."""
 
 
 class Layers:
@@ -65,7 +67,8 @@ class Layers:
         """
         self._unit = unit
         self._size = FrameSize(portrait.shape[1], portrait.shape[0])
-        self._cover = cover = matte.astype(np.float32) / np.float32(255.0)
+        self._matte = matte.copy()
+        cover = matte.astype(np.float32) / np.float32(255.0)
         behind = fill(portrait, _grown(matte > 0, 2) == 0)
         mixed = cover[..., None]
         own = np.clip((portrait - (1.0 - mixed) * behind) / np.maximum(mixed, 0.05), 0.0, 255.0)
@@ -108,10 +111,12 @@ class Layers:
             if used.size:
                 box = Box(int(used[0]), top + int(used_rows[0]), int(used[-1]) + 1, bottom)
                 areas.append(box.even_around())
+        areas = list(joined(areas))
         loose = np.zeros((height, width), np.bool_)
         for box in areas:
             loose[box.pixels] = True
-        loose &= _grown(matte < _SOLID, reach) > 0
+        bare = _places(loose & ~outer, plate)
+        loose &= outer & (_grown(matte < _SOLID, reach) > 0)
         pixels = np.flatnonzero(loose)
         if not pixels.size:
             pixels = np.zeros(1, np.intp)
@@ -123,7 +128,7 @@ class Layers:
         x_, y_ = (at.reshape(-1, _ROW).astype(np.float32) for at in (x, y))
         behind = (luma[pixels], u[samples], v[samples])
         places = lattice.places(x, y).reshape(-1, _ROW)
-        return Band(tuple(areas), x_, y_, pixels, places, sited, samples, behind)
+        return Band(tuple(areas), x_, y_, pixels, places, sited, samples, behind, bare)
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""
@@ -138,9 +143,12 @@ class Layers:
                 if shift is None:
                     x, y = x.copy(), y.copy()
                 x[inside], y[inside] = 0.5 * mouth.x[row, column], 0.5 * mouth.y[row, column]
-        found = cv2.remap(self._cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        cover = cast(Flow, found).reshape(-1)
+        fetch(self._matte)
+        found = cv2.remap(self._matte, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cover = np.divide(found, np.float32(255.0), dtype=np.float32).reshape(-1)
         sited = cover[band.sited]
+        for plane, (at, values) in zip(planes, band.bare, strict=True):
+            plane.reshape(-1)[at] = values
         _mix(planes.y, band.behind[0], band.pixels, cover)
         _mix(planes.u, band.behind[1], band.samples, sited)
         _mix(planes.v, band.behind[2], band.samples, sited)
@@ -152,7 +160,14 @@ def _mix(plane: Plane, below: Flow, at: NDArray[np.intp], cover: Flow) -> None:
     mixed *= cover
     mixed += below
     mixed += np.float32(0.5)
-    flat[at] = mixed
+    flat[at] = mixed.astype(np.uint8)
+
+
+def _places(mask: NDArray[np.bool_], planes: Planes) -> tuple[tuple[NDArray[np.intp], Plane], ...]:
+    """Of the pixels of a mask, and of the chroma samples that they carry, the places and values."""
+    sampled = mask[::2, ::2]
+    found = [np.flatnonzero(part) for part in (mask, sampled, sampled)]
+    return tuple((at, plane.reshape(-1)[at]) for at, plane in zip(found, planes, strict=True))
 
 
 def _grown(mask: NDArray[np.bool_], reach: int) -> NDArray[np.uint8]:

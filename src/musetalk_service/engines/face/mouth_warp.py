@@ -127,7 +127,8 @@ class MouthWarp:
             (sorted({*shared, *CHIN} - lips), sorted({*LOWER_OUTER, *LOWER_INNER} - set(CORNERS))),
         )
         count = lattice.rows * lattice.cols
-        lip_basis = np.zeros((2, count, len(LIPS)))
+        self._lips_of: list[tuple[list[int], Flow]] = []
+        """Of each layer, the lip points that move it, and the flow of every node per displacement of these."""
         field_flow = np.zeros((2, count, 2, FIELDS))
         # Zero up to a node inside the rim of the region, in full from the third on.
         inside = np.minimum.reduce([lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y])
@@ -136,19 +137,21 @@ class MouthWarp:
             moving = [*CORNERS, *own]
             points = np.vstack([source[moving], source[skin], neck, still])
             basis = thin_plate_basis(points, lattice.nodes(), unit=100.0 * self._unit) * fade[:, None]
-            lip_basis[layer][:, [LIPS.index(i) for i in moving]] = basis[:, : len(moving)]
+            lips_of = np.ascontiguousarray(basis[:, : len(moving)], np.float32)
+            self._lips_of.append(([LIPS.index(i) for i in moving], lips_of))
             fields = shaper.fields(np.vstack([source[skin], neck]))
             fields[:, len(skin) :] = 0.0
             fields[0, len(skin) :, 1] = 0.9 * neck_weights
             part = basis[:, len(moving) : len(moving) + fields.shape[1]]
             field_flow[layer] = np.einsum("np,fpd->ndf", part, fields)
-        self._lip_basis = lip_basis.reshape(2 * count, len(LIPS)).astype(np.float32)
         self._field_flow = field_flow.reshape(4 * count, FIELDS).astype(np.float32)
 
     def flow(self, shape: LipShape) -> Flow:
         """Forward flow of both layers at the nodes: (2, rows, cols, 2) pixels, upper layer first."""
-        skin = (self._field_flow @ shape.fields.astype(np.float32)).reshape(-1, 2)
-        skin += self._lip_basis @ shape.lips.astype(np.float32)
+        skin = (self._field_flow @ shape.fields.astype(np.float32)).reshape(2, -1, 2)
+        lips = shape.lips.astype(np.float32)
+        for layer, (moving, basis) in zip(skin, self._lips_of, strict=True):
+            layer += basis @ lips[moving]
         return cast(Flow, skin.reshape(2, self._lattice.rows, self._lattice.cols, 2))
 
     def maps(self, shape: LipShape, shift: Shift | None = None) -> WarpMaps | None:
