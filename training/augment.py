@@ -49,6 +49,7 @@ class Augmenter:
         self._rng = np.random.default_rng(seed)
         clips = np.arange(len(sounds.start) - 1)
         self._steady = clips[np.isin(clips % len(KINDS), [KINDS.index(kind) for kind in STEADY])]
+        self._white = clips[clips % len(KINDS) == KINDS.index("white")]
         self._any = clips
 
     def _talk(self, frames: int, rate: float = 1.0) -> tuple[Array, Labels]:
@@ -81,7 +82,9 @@ class Augmenter:
     def _background(self, frames: int, level: float) -> Array:
         """Other sounds with their loudest frames at `level` (mean log power)."""
         kind = self._rng.random()
-        if kind < 0.55:
+        if kind < 0.2:
+            noise = self._sound(frames, self._white)  # hides more of what tells sounds apart than any other
+        elif kind < 0.6:
             noise = self._sound(frames, self._steady)
         elif kind < 0.8:
             noise = self._sound(frames, self._any)
@@ -137,6 +140,8 @@ class Augmenter:
             x[start:] = _FLOOR
             from_then = start if rng.random() < 0.5 else 0
             x[from_then:] = np.logaddexp(x[from_then:], other[from_then:])
+        if rng.random() < 0.25:  # no recording is without noise
+            x = np.logaddexp(x, self._background(frames, peak - float(rng.uniform(22, 45)) * _DB))
         noisy = x.copy()
         if rng.random() < 0.8:
             noisy = np.logaddexp(noisy, self._background(frames, peak - float(rng.uniform(0, 38)) * _DB))

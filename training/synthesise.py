@@ -1,6 +1,6 @@
 """Make the corpus: synthesised speech and other sounds, as log-mel frames with the mouth class of each.
 
-    python training/synthesise.py --hours 8
+    python training/synthesise.py
 
 writes training/data/: speech_*.npz (mel (n, 40) float16, label (n,) uint8, start (clips + 1,) int64) and
 sounds.npz (the same, of sounds at which the mouth rests). The same seed gives the same corpus.
@@ -240,9 +240,9 @@ def sounds_shard(path: Path, seed: int, clips: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--hours", type=float, default=8.0, help="speech of espeak-ng and flite")
+    parser.add_argument("--hours", type=float, default=16.0, help="speech of espeak-ng and flite")
     parser.add_argument("--flite-share", type=float, default=0.4, help="share of its clips said by flite")
-    parser.add_argument("--festival-hours", type=float, default=4.0, help="speech of Festival")
+    parser.add_argument("--festival-hours", type=float, default=6.0, help="speech of Festival")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=DATA)

@@ -1,6 +1,6 @@
 """Train the mouth network on the synthesised corpus and write the package's weights.
 
-python training/train.py --steps 6000
+python training/train.py
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Loss(nn.Module):
     def __init__(self, shape_weight: float) -> None:
         super().__init__()
         weight = torch.ones(len(CLASSES))
-        weight[[BILABIAL, LABIODENTAL]] = 2.0
+        weight[BILABIAL], weight[LABIODENTAL] = 2.0, 3.0
         self._entropy = nn.CrossEntropyLoss(weight, label_smoothing=0.02)
         contacts = np.eye(len(CLASSES))[:, [BILABIAL, LABIODENTAL]]
         shape = np.column_stack((TABLE @ APERTURE, 2.0 * TABLE @ WIDTH, 0.5 * contacts))
@@ -130,8 +130,8 @@ def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--name", default="3", help="the version that the weights carry")
-    parser.add_argument("--steps", type=int, default=7500)
+    parser.add_argument("--name", default="4", help="the version that the weights carry")
+    parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=24, help="stretches of 4 s, each one twice")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)

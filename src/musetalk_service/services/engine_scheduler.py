@@ -65,6 +65,7 @@ class EngineScheduler:
 
     def __init__(self, engines: Mapping[str, Engine], now: Callable[[], float], *, retry_s: float = 10.0) -> None:
         self._engines = engines
+        self._ordering = {name: engine for name, engine in engines.items() if isinstance(engine, OrderingEngine)}
         self._now = now
         self._retry_s = retry_s
 
@@ -110,27 +111,24 @@ class EngineScheduler:
 
     def order(self, batch: Sequence[ScheduledRequest]) -> None:
         """Let engines begin what they make elsewhere; what cannot be ordered shows when it is rendered."""
-        groups: dict[str, list[ScheduledRequest]] = defaultdict(list)
         for request in batch:
             self._climb(request.stream)
-            groups[request.stream.engine].append(request)
-        for name, requests in groups.items():
-            engine = self._engines[name]
-            if isinstance(engine, OrderingEngine):
-                try:
-                    engine.order([request.to(name) for request in requests])
-                except Exception as error:
-                    log.debug("not ordered", extra={"engine": name, "cause": str(error)})
+        for name, engine in self._ordering.items():
+            requests = [request.to(name) for request in batch if request.stream.engine == name]
+            try:
+                engine.order(requests)
+            except Exception as error:
+                log.debug("not ordered", extra={"engine": name, "cause": str(error)})
 
     def is_ready(self, request: ScheduledRequest) -> bool:
         """Whether :meth:`render` would not wait for this frame, if it was ordered."""
-        engine = self._engines[request.stream.engine]
-        return not isinstance(engine, OrderingEngine) or engine.is_ready(request.to(request.stream.engine))
+        name = request.stream.engine
+        engine = self._ordering.get(name)
+        return engine is None or engine.is_ready(request.to(name))
 
     def filenos(self) -> list[int]:
         """What becomes readable when a frame that was ordered may be ready."""
-        engines = [engine for engine in self._engines.values() if isinstance(engine, OrderingEngine)]
-        return [fileno for engine in engines if (fileno := engine.fileno()) is not None]
+        return [fileno for engine in self._ordering.values() if (fileno := engine.fileno()) is not None]
 
     def render(self, batch: Sequence[ScheduledRequest]) -> list[Picture | EngineError]:
         """One picture per request, in order; an error only for a stream whose whole chain has failed."""
