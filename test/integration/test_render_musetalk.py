@@ -18,7 +18,7 @@ from musetalk_service.render.studio import Studio
 from support.musetalk_files import write_musetalk
 
 pytestmark = pytest.mark.slow
-FRAMES = 6
+FRAMES = 10
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,9 @@ class PainterProcess:
         """
         self._environment = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": visible_gpu(gpu, os.environ)}
         if threads is not None:
-            self._environment |= dict.fromkeys(THREAD_COUNTS, str(threads))
+            # Threads that wait for each other sleep: where a core is busy with something else, spinning costs ten times
+            # what the networks do.
+            self._environment |= {**dict.fromkeys(THREAD_COUNTS, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
         self._metrics = metrics
         self._beat = PainterBeat(0, 0, 0)
         self._heard_at: float | None = None
