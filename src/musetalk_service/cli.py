@@ -45,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     mouth.add_argument("--arkit", action="store_true", help="put ARKit blend shapes into the track, too")
     mouth.set_defaults(run=_mouth)
 
+    render = commands.add_parser("render", help="make a film of an avatar that says a recording, however long it takes")
+    render.add_argument("file", type=Path, metavar="AUDIO", help="audio or video of any kind, whose sound is spoken")
+    render.add_argument("--out", type=Path, required=True, metavar="FILE.mp4", help="H.264 at 25 fps, AAC")
+    render.add_argument("--avatar", metavar="ID", help="of AVATARS_DIR; else the default one")
+    render.add_argument("--engine", metavar="NAME", help="musetalk, builtin, static or auto; other than ENGINE")
+    render.add_argument("--size", metavar="WxH", help="of the picture; else the first of VIDEO_SIZES")
+    render.set_defaults(run=_render)
+
     bench = commands.add_parser("bench", help="measure the engines")
     subjects = bench.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     lips = subjects.add_parser("lips", help="compare the mouth with lips that were measured")
@@ -184,6 +192,20 @@ def _mouth(arguments: argparse.Namespace) -> int:
     from musetalk_service.mouth import main as track
 
     return track(arguments.file, out=arguments.out, plot=arguments.plot, arkit=arguments.arkit)
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    settings = load_settings()
+    from musetalk_service.render import main as film
+
+    return film(
+        settings,
+        arguments.file,
+        out=arguments.out,
+        avatar_id=arguments.avatar,
+        engine=arguments.engine,
+        size=arguments.size,
+    )
 
 
 def _bench_lips(arguments: argparse.Namespace) -> int:

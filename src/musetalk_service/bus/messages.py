@@ -22,6 +22,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """What the viewer sees now; the pose is carried over from there."""
     blendshapes: bool = False
     """Whether each frame is to say how far the mouth's blend shapes are."""
+    every_frame: bool = False
+    """Draw each frame, however late: for a film. Else frames that have piled up repeat the picture before."""
 
 
 class Render(msgspec.Struct, frozen=True, tag=True):

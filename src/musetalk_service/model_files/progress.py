@@ -23,17 +23,25 @@ class ProgressBar:
     """Shows one file. A context manager that ends its line."""
 
     def __init__(
-        self, label: str, stream: TextIO, *, lines: bool = True, now: Callable[[], float] = time.monotonic
+        self,
+        label: str,
+        stream: TextIO,
+        *,
+        lines: bool = True,
+        amount: Callable[[float], str] = human,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             label: what it is about.
             stream: where it is shown.
             lines: whether to write anything where there is no terminal.
+            amount: writes what is counted, with its unit.
             now: monotonic seconds.
         """
         self._label = label
         self._stream = stream
+        self._amount = amount
         self._now = now
         self._is_terminal = stream.isatty()
         self._is_shown = lines or self._is_terminal
@@ -48,7 +56,7 @@ class ProgressBar:
         self._end_line()
 
     def progress(self, done: int, total: int | None) -> None:
-        """Bytes there, of so many."""
+        """So much is there, of so much."""
         now = self._now()
         if self._began is None or done < self._began[1]:  # what was there already says nothing of the speed
             self._began = now, done
@@ -67,13 +75,14 @@ class ProgressBar:
     def _describe(self, done: int, total: int | None, now: float) -> str:
         assert self._began is not None
         seconds, came = now - self._began[0], done - self._began[1]
-        speed = f"  {human(came / seconds)}/s" if seconds > 0 and came else ""
+        speed = f"  {self._amount(came / seconds)}/s" if seconds > 0 and came else ""
         if not total:
-            return f"{human(done)}{speed}  {self._label}"
+            return f"{self._amount(done)}{speed}  {self._label}"
         filled = _BAR * done // total
         bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._is_terminal else ""
         left = f"  {_clock((total - done) * seconds / came)} left" if came and done < total else ""
-        return f"{bar}{100 * done // total:3d} %  {human(done)} of {human(total)}{speed}{left}  {self._label}"
+        amounts = f"{self._amount(done)} of {self._amount(total)}"
+        return f"{bar}{100 * done // total:3d} %  {amounts}{speed}{left}  {self._label}"
 
     def _show(self, text: str) -> None:
         if self._is_terminal:

@@ -19,8 +19,10 @@ _HEALTHY_S = 20.0
 """A process that has lived this long starts again at once when it ends."""
 _END_S = 2.0
 """Time to end by itself when its link is closed."""
-# Numeric libraries would start a thread per core in every process; each has one core to itself.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""The variables that tell numeric libraries how many threads to start."""
+# They would start one per core in every process; each has one core to itself.
+_ENVIRONMENT = dict.fromkeys(THREAD_COUNTS, "1")
 
 
 async def keep_alive(name: str, run: Callable[[], Awaitable[None]], clock: Clock) -> None:

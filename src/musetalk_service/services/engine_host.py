@@ -126,6 +126,7 @@ class _Speaker:
     encoder: H264Encoder
     dissolve: Dissolve
     wants_blendshapes: bool
+    every_frame: bool
     emphasis: Emphasis = field(default_factory=Emphasis)
     picture: Picture | None = None
     waiting: list[bus.Render] = field(default_factory=list)
@@ -212,7 +213,10 @@ class EngineHost:
         """Make the avatar's renderers before the first session waits for them."""
         avatar = self._avatars(avatar_name)
         for size in sizes:
-            avatar.renderer(size).render(NEUTRAL, REST)
+            try:
+                avatar.renderer(size).render(NEUTRAL, REST)
+            except ValueError as error:  # too small for this face: those that show another one are served
+                log.warning("face not drawn", extra={"avatar": avatar_name, "size": f"{size}", "cause": str(error)})
 
     def _open(self, message: bus.Open) -> list[bus.DownMessage]:
         try:
@@ -225,6 +229,7 @@ class EngineHost:
                 H264Encoder(synthetic_label(message.engine, __version__), message.rendition),
                 Dissolve(avatar, message.rendition.size, message.shown),
                 message.blendshapes,
+                message.every_frame,
             )
         except Exception as error:  # a host serves many: one session's trouble must not end it
             log.exception("session refused", extra={"session_id": message.session})
@@ -249,11 +254,7 @@ class EngineHost:
         """Begin what waits, and send what is ready, until there is neither."""
         replies: list[bus.DownMessage] = []
         while True:
-            begun = [
-                self._begin(speaker)
-                for speaker in self._speakers.values()
-                if speaker.waiting and len(speaker.begun) < _ORDERED
-            ]
+            begun = [frames for speaker in self._speakers.values() for frames in self._begin_all(speaker)]
             self._scheduler.order([frames.request for frames in begun])
             ready = [
                 (name, speaker)
@@ -264,10 +265,15 @@ class EngineHost:
                 return replies
             replies += self._finish(ready)
 
-    def _begin(self, speaker: _Speaker) -> _Begun:
-        """Take the audio of all frames that wait; the newest is to be drawn."""
+    def _begin_all(self, speaker: _Speaker) -> Iterator[_Begun]:
+        """As much of what waits as may be in the making at once."""
+        while speaker.waiting and len(speaker.begun) < _ORDERED:
+            yield self._begin(speaker, 1 if speaker.every_frame else len(speaker.waiting))
+
+    def _begin(self, speaker: _Speaker, count: int) -> _Begun:
+        """Take the audio of so many frames that wait; the newest of them is to be drawn."""
         started = time.thread_time()
-        renders, speaker.waiting = speaker.waiting, []
+        renders, speaker.waiting = speaker.waiting[:count], speaker.waiting[count:]
         requests = [self._hear(speaker, render) for render in renders]
         begun = _Begun(renders, requests, (time.thread_time() - started) * 1000)
         speaker.begun.append(begun)

@@ -177,7 +177,7 @@ class EngineScheduler:
             return
         stream.level += 1
         stream.retry_at = self._now() + self._retry_s
-        stream.changes.append((stream.engine, f"{failed} failed"))
+        stream.changes.append((stream.engine, f"{failed} failed: {error}" if known else f"{failed} failed"))
 
     def _climb(self, stream: ScheduledStream) -> None:
         if stream.level and self._now() >= stream.retry_at:

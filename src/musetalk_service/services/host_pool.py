@@ -34,6 +34,8 @@ class Inbox:
     epoch: int
     frames: deque[bus.Frame] = field(default_factory=deque)
     engine: str | None = None
+    change: str | None = None
+    """Why the engine changed last."""
     failure: str | None = None
 
 
@@ -96,6 +98,7 @@ class Host:
                     metrics.stage_seconds.labels("render").observe(message.render_ms / 1000)
                 metrics.stage_seconds.labels("encode").observe(message.encode_ms / 1000)
             case bus.EngineChanged():
+                inbox.change = message.reason
                 metrics.engine_changes.labels(message.engine).inc()
                 log.warning(
                     "engine changed",

@@ -18,7 +18,7 @@ from musetalk_service.services.preparation_service import PreparationService
 
 log = logging.getLogger(__name__)
 
-_NO_CONSENT = Refusal(
+NO_CONSENT = Refusal(
     code="no_consent",
     message="nobody has said who agreed to the use of this face",
     advice="Run musetalk-service avatar import with its folder and --consent-by.",
@@ -105,7 +105,7 @@ class OfficialAvatars:
         if work is None or avatar_id in self._running:
             return
         if self._require_consent and work.consent is None:
-            self._refuse(avatar_id, work, _NO_CONSENT)
+            self._refuse(avatar_id, work, NO_CONSENT)
             return
         task = self._running[avatar_id] = asyncio.create_task(self._do(avatar_id, work), name=f"official-{avatar_id}")
         task.add_done_callback(lambda _: self._running.pop(avatar_id, None))

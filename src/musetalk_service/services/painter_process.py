@@ -12,7 +12,7 @@ from pathlib import Path
 
 from musetalk_service.bus.local import read_payloads
 from musetalk_service.bus.patch_memory import PainterBeat, PainterFailed, PainterReady, decode_answer
-from musetalk_service.services.child_process import end_process, keep_alive, spawn
+from musetalk_service.services.child_process import THREAD_COUNTS, end_process, keep_alive, spawn
 from musetalk_service.services.metrics import Metrics
 from musetalk_service.utils.clock import Clock
 
@@ -31,7 +31,9 @@ def visible_gpu(index: int, environment: Mapping[str, str]) -> str:
 class PainterProcess:
     """``musetalk-service painter``, which hosts reach on a Unix socket that only this user can open."""
 
-    def __init__(self, settings_json: str, clock: Clock, metrics: Metrics, gpu: int | None = None) -> None:
+    def __init__(
+        self, settings_json: str, clock: Clock, metrics: Metrics, gpu: int | None = None, threads: int | None = None
+    ) -> None:
         """Starts nothing yet.
 
         Args:
@@ -39,8 +41,13 @@ class PainterProcess:
             clock: tells when it hangs.
             metrics: count what it does.
             gpu: which of several GPUs is its own; None: the first.
+            threads: of its networks where they run on a CPU; None: one, since live sessions need the other cores.
         """
         self._environment = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": visible_gpu(gpu, os.environ)}
+        if threads is not None:
+            # Threads that wait for each other sleep: where a core is busy with something else, spinning costs ten times
+            # what the networks do.
+            self._environment |= {**dict.fromkeys(THREAD_COUNTS, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
         self._metrics = metrics
         self._beat = PainterBeat(0, 0, 0)
         self._heard_at: float | None = None
@@ -50,14 +57,15 @@ class PainterProcess:
         self._folder: Path | None = None
         self._task: asyncio.Task[None] | None = None
         self._known = asyncio.Event()
-        self._failed = False
         self.sessions: int | None = None
         """That it can serve at once, as measured; None until it has been ready."""
+        self.failure: str | None = None
+        """Why there will never be one, as it said itself."""
 
     @property
     def host_arguments(self) -> Sequence[str]:
         """What tells a host where the painter is; nothing when there will never be one."""
-        return [] if self._folder is None or self._failed else ["--painter", str(self._socket)]
+        return [] if self._folder is None or self.failure is not None else ["--painter", str(self._socket)]
 
     async def start(self) -> None:
         """Spawn it, and wait until it is warm, has given up, or has ended for the first time."""
@@ -104,7 +112,7 @@ class PainterProcess:
             self._process = self._heard_at = None
             writer.close()
             await end_process(process)
-        if self._failed:
+        if self.failure is not None:
             await asyncio.Event().wait()
 
     def _receive(self, message: object) -> None:
@@ -118,7 +126,7 @@ class PainterProcess:
                 self.sessions = message.sessions
                 log.info("MuseTalk is ready", extra={"device": message.device, "sessions": message.sessions})
             case PainterFailed():
-                self._failed = True
+                self.failure = message.reason
                 log.error("MuseTalk is left out: %s", message.reason)
         self._known.set()
 

@@ -1,4 +1,4 @@
-"""The sound of any audio or video file, as speech is heard here: 16 kHz, mono, 16 bit."""
+"""The sound of any audio or video file, as speech is heard here: mono, 16 bit, 16 kHz unless asked otherwise."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +19,8 @@ _MICROSECONDS = 1_000_000  # of container.start_time
 _SHORTEST_GAP, _LONGEST_GAP = 0.01, 600.0  # seconds; less is rounding, more is a clock that jumped
 
 
-def read_audio_file(path: Path) -> Pcm:
-    """Decode the first audio track, mixed down to mono, at 16 kHz; shape (n,).
+def read_audio_file(path: Path, rate: int = SAMPLE_RATE) -> Pcm:
+    """Decode the first audio track, mixed down to mono, at 16 kHz or another rate (Hz); shape (n,).
 
     Sample 0 is the file's start: where sound begins after the picture, silence is put before it, and so it is in the
     place of damaged or missing packets where the container keeps times (an MP3 file does not).
@@ -37,7 +37,7 @@ def read_audio_file(path: Path) -> Pcm:
     try:
         # What a file says of itself may be in any encoding; it is not needed.
         with av.open(str(path), metadata_errors="replace") as container:
-            return _read(container, path)
+            return _read(container, path, rate)
     except PermissionError as error:
         raise MediaFileMissingError(f"{path}: may not be read") from error
     except (av.error.FFmpegError, ValueError) as error:
@@ -48,25 +48,25 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _read(container: InputContainer, path: Path) -> Pcm:
+def _read(container: InputContainer, path: Path, rate: int) -> Pcm:
     if not container.streams.audio:
         raise NoAudioTrackError(f"{path}: has no audio track")
-    pieces = list(_resampled(container))
+    pieces = list(_resampled(container, rate))
     pcm = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
     if pcm.size == 0:
         raise NoAudioTrackError(f"{path}: the audio track is empty")
     return pcm
 
 
-def _resampled(container: InputContainer) -> Iterator[Pcm]:
-    """The pieces (n,) at 16 kHz, resampled as the service resamples chunks of another rate."""
+def _resampled(container: InputContainer, wanted: int) -> Iterator[Pcm]:
+    """The pieces (n,) at a rate, resampled as the service resamples chunks of another one than its own."""
     resampler: soxr.ResampleStream | None = None
     for piece, rate in _mixed(container):
-        if rate == SAMPLE_RATE:
+        if rate == wanted:
             yield piece
             continue
         if resampler is None:
-            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="int16")
+            resampler = soxr.ResampleStream(rate, wanted, 1, dtype="int16")
         yield np.asarray(resampler.resample_chunk(piece), np.int16)
     if resampler is not None:
         yield np.asarray(resampler.resample_chunk(np.zeros(0, np.int16), last=True), np.int16)

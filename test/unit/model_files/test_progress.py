@@ -29,6 +29,16 @@ def test_sizes_are_readable(size: int, text: str) -> None:
     assert human(size) == text
 
 
+def test_anything_can_be_counted() -> None:
+    screen, now = Terminal(), Watch()
+    with ProgressBar("a.mp4", screen, amount=lambda n: f"{n:g} frames", now=now) as bar:
+        bar.progress(0, 80)
+        now.time = 100.0
+        bar.progress(20, 80)
+    shown = screen.getvalue().split("\r")[-1].strip()
+    assert shown == "[######..................]  25 %  20 frames of 80 frames  0.2 frames/s  5:00 left  a.mp4"
+
+
 def test_a_terminal_shows_one_line() -> None:
     screen, now = Terminal(), Watch()
     with ProgressBar("unet.pth", screen, now=now) as bar:

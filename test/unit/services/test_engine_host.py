@@ -13,7 +13,7 @@ from musetalk_service.engines.builtin.network import load_network
 from musetalk_service.engines.static import StaticEngine
 from musetalk_service.engines.voice import Voice
 from musetalk_service.errors import ModelNotFoundError
-from musetalk_service.models.media import ClipPosition, make_renditions
+from musetalk_service.models.media import ClipPosition, FrameSize, make_renditions
 from musetalk_service.services.dissolve import Dissolve
 from musetalk_service.services.engine_host import EngineHost, PoseEaser
 from musetalk_service.services.engine_scheduler import EngineScheduler
@@ -187,6 +187,24 @@ def test_no_more_than_three_are_in_the_making_and_the_rest_is_held(
     made += _frames(slow_host.handle([]))
     assert [frame.held for frame in made] == [False] * 3 + [True] * 3 + [False]
     assert greys([frame.access_unit for frame in made]) == [0, 40, 80, 80, 80, 80, 240]
+
+
+def test_a_size_that_the_face_does_not_fit_does_not_end_the_host(host: EngineHost, engine: GreyEngine) -> None:
+    host.warm_up("default", [FrameSize(128, 160)])
+    assert len(_frames(host.handle([_open(), _render(0, grey=40)]))) == 1
+
+
+def test_a_film_has_every_frame_however_many_wait(slow_host: EngineHost, slow: OrderedGreyEngine) -> None:
+    opening = bus.Open("s", 1, "default", "musetalk", RENDITION, START, every_frame=True)
+    slow_host.handle([opening, *(_render(n, grey=40 * n) for n in range(5))])
+    assert [position for _, position in slow.orders] == [0, 640, 1280]
+    slow.ready.add(0)
+    made = _frames(slow_host.handle([]))
+    assert [position for _, position in slow.orders] == [0, 640, 1280, 1920]
+    slow.all_ready = True
+    made += _frames(slow_host.handle([]))
+    assert [(frame.frame, frame.held) for frame in made] == [(n, False) for n in range(5)]
+    assert greys([frame.access_unit for frame in made]) == [0, 40, 80, 120, 160]
 
 
 def test_what_is_in_the_making_goes_with_its_session(slow_host: EngineHost, slow: OrderedGreyEngine) -> None:

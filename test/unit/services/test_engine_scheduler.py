@@ -57,6 +57,18 @@ def test_failing_engine_is_replaced_in_the_same_call_and_tried_again() -> None:
     assert setup.render(stream) == [SHUT]
 
 
+def test_an_engine_that_knows_why_it_failed_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = Setup()
+    stream = setup.open(50)
+
+    def fail(_: object) -> None:
+        raise EngineError("the painter has ended")
+
+    monkeypatch.setattr(setup.grey, "render", fail)
+    assert setup.render(stream) == [SHUT]
+    assert stream.read_changes() == [("static", "builtin failed: the painter has ended")]
+
+
 def test_only_the_culprit_falls() -> None:
     setup = Setup()
     streams = [setup.open(grey) for grey in (10, 20, 30)]

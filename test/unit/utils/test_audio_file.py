@@ -119,3 +119,11 @@ def test_a_damaged_stretch_does_not_spoil_the_rest(tmp_path: Path) -> None:
     pcm = read_audio_file(tmp_path / "b.mp3")
     assert np.corrcoef(pcm[:24_000], whole[:24_000])[0, 1] > 0.99
     assert pcm.size > 48_000 and np.abs(pcm[-8000:]).max() > 4000
+
+
+def test_another_rate_can_be_asked_for(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", "pcm_s16le", 44_100, "mono", tone(44_100))
+    np.testing.assert_array_equal(read_audio_file(tmp_path / "a.wav", 44_100), tone(44_100))
+    pcm = read_audio_file(tmp_path / "a.wav", 48_000)
+    assert abs(pcm.size - 48_000) <= 4
+    assert np.corrcoef(pcm[1000:47_000], tone(48_000)[1000:47_000])[0, 1] > 0.999
