@@ -24,6 +24,7 @@ from musetalk_service.engines.builtin.mouth_table import BILABIAL, CLASSES, LABI
 from musetalk_service.engines.builtin.mouth_track import MouthTrack, track_mouth
 from musetalk_service.lip_bench import main as compare_with_lips
 from musetalk_service.models.face import Mouth
+from musetalk_service.utils.audio_file import read_audio_file
 
 _FRAME = 640
 _PRESS, _TUCK = Mouth._fields.index("press"), Mouth._fields.index("tuck")
@@ -56,6 +57,12 @@ def held_out_clips(clips: int, seed: int) -> list[Spoken]:
     """Speech of voices and texts that are not trained on, a third of it by each synthesiser."""
     speaker = Speaker(seed, 0.5, held_out=True, festival_share=0.33)
     return [Spoken(*speaker.speech()) for _ in tqdm(range(clips), desc="held-out speech", unit="clip", leave=False)]
+
+
+def real_clips(folder: Path) -> list[Spoken]:
+    """The voices of a folder for `bench lips`; what they say when is not known."""
+    waves = [read_audio_file(path).astype(np.float32) / 32768 for path in sorted(folder.glob("*.wav"))]
+    return [Spoken(wave, np.zeros(0, np.uint8)) for wave in waves]
 
 
 def _runs(label: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
@@ -171,12 +178,16 @@ def main() -> None:
         network = MouthNetwork(weights)
     if options.folder is not None:
         compare_with_lips(options.folder, as_json=False, network=network)
+    real = [] if options.folder is None else real_clips(options.folder)
     clips = held_out_clips(options.clips, options.seed)
     for look_ahead_ms in options.look_ahead:
         print(f"\nLook-ahead {look_ahead_ms} ms")
         listener = Listener(network, look_ahead_ms)
         held_out_speech(listener, clips)
         same_lips(listener, clips[:12])
+        if real:
+            print("  the voices of FOLDER")
+            same_lips(listener, real)
         quiet_sounds(listener, clips)
 
 

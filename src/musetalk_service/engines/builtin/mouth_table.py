@@ -66,8 +66,8 @@ _PRESS = Mouth._fields.index("press")
 _TUCK = Mouth._fields.index("tuck")
 _OPENING = [Mouth._fields.index(name) for name in ("jaw", "upper_raise", "lower_drop")]
 _SHAPE = [Mouth._fields.index(name) for name in ("wide", "round")]
-_SPEECH_FROM, _SPEECH_FULL = 0.06, 0.40
-_CONTACT_FULL = 0.85
+_SPEECH_FROM, _SHAPE_FULL, _OPENING_FULL = 0.06, 0.40, 0.80
+_CONTACT_FULL = 0.80
 _TEETH_GAIN = 1.2  # the network is less sure of "f" and "v" than of "p", "b" and "m"
 _EFFORT_SLOPE, _EFFORT_LEAST, _EFFORT_MOST = 0.10, 0.80, 1.12
 
@@ -96,24 +96,26 @@ def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level
     sounds are made with more effort.
     """
     heard = 1.0 - float(posteriors[SILENCE])
-    sure = min(1.0, max(0.0, (heard - _SPEECH_FROM) / (_SPEECH_FULL - _SPEECH_FROM)))
-    speech = sure * sure * (3.0 - 2.0 * sure)
-    if speech == 0.0:
+    if heard <= _SPEECH_FROM:
         return Mouth()
-    # The shape of the sounds alone: a doubt whether it is speech at all must not half shut the mouth.
+    speech = min(1.0, (heard - _SPEECH_FROM) / (_SHAPE_FULL - _SPEECH_FROM))
+    # A doubt whether it is speech at all changes no shape, but how far it opens: more steeply, and each pause
+    # that noise blurs would flutter.
+    wide = min(1.0, (heard - _SPEECH_FROM) / (_OPENING_FULL - _SPEECH_FROM))
     weighted = posteriors @ _WEIGHTED
     channels = weighted[: TABLE.shape[1]] / weighted[TABLE.shape[1] :]
     # Both contacts shut the lips, and it is mostly each other that they are mistaken for in noise: so how far the lips
-    # shut goes by their sum, and linearly, since a steep step would turn small doubts into a flutter.
+    # shut goes by their sum, and linearly, since a steep step would turn small doubts into a flutter. How firmly they
+    # lie on each other or on the teeth, which is seen less, is sure earlier.
     lips, teeth = nearby[:, (BILABIAL, LABIODENTAL)].mean(axis=0).tolist()
     teeth *= _TEETH_GAIN
-    contact = min(1.0, (lips + teeth) / _CONTACT_FULL)
-    tuck = contact * teeth * teeth / max(lips * lips + teeth * teeth, 1e-9)
-    press = contact - tuck
+    shut, firm = min(1.0, lips + teeth), min(1.0, (lips + teeth) / _CONTACT_FULL)
+    of_teeth = teeth * teeth / max(lips * lips + teeth * teeth, 1e-9)
     effort = min(_EFFORT_MOST, max(_EFFORT_LEAST, 1.0 + _EFFORT_SLOPE * level))
-    channels[_OPENING] *= effort * (1.0 - press)
-    channels *= 1.0 - tuck
-    channels += tuck * TABLE[LABIODENTAL]
-    channels[_PRESS], channels[_TUCK] = press, tuck
+    channels[_OPENING] *= effort * (1.0 - shut * (1.0 - of_teeth))
+    channels *= 1.0 - shut * of_teeth
+    channels += shut * of_teeth * TABLE[LABIODENTAL]
+    channels[_PRESS], channels[_TUCK] = firm * (1.0 - of_teeth), firm * of_teeth
     channels *= speech
+    channels[_OPENING] *= wide / speech
     return Mouth(*np.clip(channels, 0.0, 1.0).tolist())
