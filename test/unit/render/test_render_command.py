@@ -110,11 +110,11 @@ def test_the_mouth_moves_with_the_sound(film: Path, folder: Path, settings: Sett
     still = folder / "still.mp4"
     assert render(settings, recording, still, engine="static", size="256x256") == 0
     moved = np.abs(lumas(film) - lumas(still)).mean(axis=(1, 2))[:100]
-    opened = track_mouth(read_audio_file(recording)).channels.max(axis=1)
+    opened = track_mouth(read_audio_file(recording)).aperture
     speech, silence = slice(26, 73), np.r_[3:22, 80:100]
     assert moved[speech].mean() > 5 * moved[silence].mean()
     agreement = {lag: np.corrcoef(moved[25 + lag : 75 + lag], opened[25:75])[0, 1] for lag in range(-3, 4)}
-    assert max(agreement, key=lambda lag: agreement[lag]) == 0, agreement
+    assert max(agreement, key=lambda lag: agreement[lag]) == 0 and agreement[0] > 0.8, agreement
 
 
 def test_a_prepared_avatar_speaks_a_video_s_sound(

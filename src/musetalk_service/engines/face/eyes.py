@@ -84,7 +84,7 @@ class Eyes:
             min(box.top for box in boxes),
             max(box.right for box in boxes),
             max(box.bottom for box in boxes),
-        )
+        ).even_around()
         self._radius: Flow = np.zeros((around.bottom - around.top, around.right - around.left), np.float32)
         self._opening = np.zeros_like(self._radius)
         for eye, box in zip(self._eyes, boxes, strict=True):
@@ -131,6 +131,7 @@ class Eyes:
         target = box if shift is None else _destinations([box], shift, frame.size)[0]
         if target.is_empty:
             return
+        target = target.even_around()
         if shift is None:
             x, y = self._between_x, self._between_y
         else:
@@ -140,8 +141,7 @@ class Eyes:
             radius = cast(Flow, cv2.remap(radius, still_x, still_y, cv2.INTER_LINEAR))
             opening = cast(Flow, cv2.remap(opening, still_x, still_y, cv2.INTER_LINEAR))
         maps = WarpMaps(target, x - np.float32(2.0 * gaze_x) * radius, y - np.float32(2.0 * gaze_y) * radius)
-        area = frame.bgr(target)
-        area[:] = _mix(area, frame.texture.read_bgr(maps), opening)
+        frame.lay(maps, opening)
 
 
 def _destinations(boxes: list[Box], shift: HeadShift, size: FrameSize) -> list[Box]:

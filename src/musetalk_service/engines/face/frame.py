@@ -73,16 +73,14 @@ class Texture:
         nothing = np.zeros_like(u)
         self._chroma = np.dstack([u, v, nothing, nothing])
 
-    def read(self, maps: WarpMaps, into: Planes) -> None:
-        """Fill a rectangle of a picture's planes."""
+    def read(self, maps: WarpMaps) -> Planes:
+        """The pixels of a rectangle."""
         x, y = maps.x[::2, ::2] * np.float32(0.25), maps.y[::2, ::2] * np.float32(0.25)
         top, bottom = maps.box.top, maps.box.bottom
         fetch(self._luma[2 * top : 2 * bottom])
         fetch(self._chroma[top // 2 : bottom // 2].reshape((bottom - top) // 2, -1))
-        into.y[maps.box.pixels] = _sample(self._luma, maps.x, maps.y)
-        chroma = _sample(self._chroma, x, y)
-        into.u[maps.box.chroma] = chroma[..., 0]
-        into.v[maps.box.chroma] = chroma[..., 1]
+        luma, chroma = _sample(self._luma, maps.x, maps.y), _sample(self._chroma, x, y)
+        return Planes(luma, chroma[..., 0], chroma[..., 1])
 
     def read_bgr(self, maps: WarpMaps) -> Picture:
         """The pixels of a rectangle, (h, w, 3) BGR."""
@@ -114,9 +112,23 @@ class Frame:
         if head is not None:
             for area in areas:
                 for box in area.without(hole):
-                    texture.read(head.part(box), self.planes)
+                    self._fill(head.part(box))
         if mouth is not None:
-            texture.read(mouth, self.planes)
+            self._fill(mouth)
+
+    def lay(self, maps: WarpMaps, cover: Flow) -> None:
+        """Lay pixels of the portrait from elsewhere over a rectangle, by a coverage of 0 to 1 for each."""
+        pixels, samples = maps.box.pixels, maps.box.chroma
+        above, sparse = self.texture.read(maps), cover[::2, ::2]
+        _mix(self.planes.y[pixels], above.y, cover)
+        _mix(self.planes.u[samples], above.u, sparse)
+        _mix(self.planes.v[samples], above.v, sparse)
+
+    def _fill(self, maps: WarpMaps) -> None:
+        read = self.texture.read(maps)
+        self.planes.y[maps.box.pixels] = read.y
+        self.planes.u[maps.box.chroma] = read.u
+        self.planes.v[maps.box.chroma] = read.v
 
     def bgr(self, box: Box) -> Picture:
         """The pixels of a rectangle inside the picture, (h, w, 3) BGR; what is painted on them will be seen."""
@@ -141,6 +153,16 @@ class Frame:
             self.planes.u[box.chroma] = u
             self.planes.v[box.chroma] = v
         return self._picture
+
+
+def _mix(below: NDArray[np.uint8], above: NDArray[np.uint8], cover: Flow) -> None:
+    """Lay a plane over one that is changed in place."""
+    mixed = above.astype(np.float32)
+    mixed -= below
+    mixed *= cover
+    mixed += below
+    mixed += np.float32(0.5)
+    below[:] = mixed.astype(np.uint8)
 
 
 def fetch(rows: NDArray[np.uint8]) -> None:
