@@ -1,6 +1,7 @@
 """``musetalk-service``: arguments to settings to one command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -230,6 +231,10 @@ def _bench_musetalk(arguments: argparse.Namespace) -> int:
 
 def _bench_face(arguments: argparse.Namespace) -> int:
     settings = load_settings()
+    from musetalk_service.services.child_process import THREAD_COUNTS
+
+    for name in THREAD_COUNTS:  # read when numpy is loaded: one thread, as in an engine host
+        os.environ.setdefault(name, "1")
     from musetalk_service.face_bench import main as measure
 
     return measure(
