@@ -15,6 +15,7 @@ from musetalk_service.model_files.hub import HubClientMissingError, HubSource
 from musetalk_service.utils.certificates import make_self_signed
 from musetalk_service.utils.download import Downloader, Remote
 from musetalk_service.utils.partial_file import PartialFile
+from support import download_watch
 from support.file_server import FileServer, Trouble, serve_files
 
 AT = "/lab/model/resolve/c0ffee/unet.pth"
@@ -23,26 +24,13 @@ PIECE = 1 << 16
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = os.urandom(300_000)
-NOW = 1_700_000_000.0
 
 
-class Watch:
-    """Waits no moment, and remembers."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-        self.seen: list[tuple[int, int | None]] = []
-        self.pauses: list[str] = []
-
-    def progress(self, done: int, total: int | None) -> None:
-        self.seen.append((done, total))
-
-    def pause(self, why: str, seconds: float) -> None:
-        self.pauses.append(why)
+class Watch(download_watch.Watch):
+    """Asks the hub."""
 
     def downloader(self, retries: int = 3, token: str | None = None) -> Downloader:
-        source = HubSource(20.0, token=token)
-        return Downloader(source, retries=retries, longest_wait_s=60.0, sleep=self.slept.append, now=lambda: NOW)
+        return self.asking(HubSource(20.0, token=token), retries)
 
 
 @pytest.fixture

@@ -11,32 +11,19 @@ from musetalk_service.errors import DownloadError
 from musetalk_service.utils.download import Downloader
 from musetalk_service.utils.http_source import HttpSource
 from musetalk_service.utils.partial_file import PartialFile
+from support import download_watch
 from support.file_server import FileServer, Trouble
 
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = os.urandom(300_000)
-NOW = 1_700_000_000.0
 
 
-class Watch:
-    """Waits no moment, and remembers."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-        self.seen: list[tuple[int, int | None]] = []
-        self.pauses: list[str] = []
-
-    def progress(self, done: int, total: int | None) -> None:
-        self.seen.append((done, total))
-
-    def pause(self, why: str, seconds: float) -> None:
-        self.pauses.append(why)
+class Watch(download_watch.Watch):
+    """Asks any server."""
 
     def downloader(self, retries: int = 3) -> Downloader:
-        return Downloader(
-            HttpSource(20.0), retries=retries, longest_wait_s=60.0, sleep=self.slept.append, now=lambda: NOW
-        )
+        return self.asking(HttpSource(20.0), retries)
 
 
 @pytest.fixture
