@@ -202,6 +202,17 @@ def load_default_avatar() -> Avatar:
     return replace(avatar, matte=matte, more_views=tuple(views), digest=digest.hexdigest()[:16])
 
 
+def add_matte(avatar: Avatar, png: bytes) -> Avatar:
+    """The avatar with what of its portrait is the person. Raises ``ValueError`` when it is no 512x512 PNG picture."""
+    if png_size(png) != BASE_SIZE:  # before it is decoded
+        raise ValueError(f"the matte of avatar {avatar.name!r} is not a {WIDTH}x{HEIGHT} PNG picture")
+    matte = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if matte is None:
+        raise ValueError(f"the matte of avatar {avatar.name!r} is damaged")
+    digest = hashlib.sha256(avatar.digest.encode() + png).hexdigest()[:16]
+    return replace(avatar, matte=np.asarray(matte, np.uint8), digest=digest)
+
+
 def add_large_view(avatar: Avatar, file: Path) -> Avatar:
     """The avatar with a finer picture of the square that its portrait shows.
 
