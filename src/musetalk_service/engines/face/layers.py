@@ -28,6 +28,10 @@ _STRIPS: Final = 10
 _SOLID: Final = 253
 """Of the matte: from here on nothing of the background is seen."""
 _ROW: Final = 256
+_MIXED: Final = (0.02, 0.1)
+"""Shares of the person in a pixel from which its own colours are known, less and less of which is guessed."""
+_COVERED: Final = (0.05, 0.15)
+"""Shares from which what is behind is guessed, more and more."""
 
 
 class Band(NamedTuple):
@@ -70,16 +74,18 @@ class Layers:
         self._matte = matte.copy()
         cover = matte.astype(np.float32) / np.float32(255.0)
         behind = fill(portrait, _grown(matte > 0, 2) == 0)
-        mixed = cover[..., None]
-        own = np.clip((portrait - (1.0 - mixed) * behind) / np.maximum(mixed, 0.05), 0.0, 255.0)
-        solid = matte > 250
+        share = cover[..., None]
+        solid = (matte > 250)[..., None]
+        own = np.clip((portrait - (1.0 - share) * behind) / np.maximum(share, 0.05), 0.0, 255.0)
         spread = fill(portrait, cv2.erode(solid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
-        trust = np.where(solid, 1.0, np.clip((mixed[..., 0] - 0.5) / 0.4, 0.0, 1.0))[..., None]
-        person = np.where(solid[..., None], portrait, own * trust + spread * (1.0 - trust))
+        person = np.where(solid, portrait, spread + (own - spread) * _ramp(share, _MIXED))
         self.person = np.round(person).astype(np.uint8)
         """(h, w, 3) the portrait, with the person's colours beyond the silhouette."""
-        # Where nothing of the person is seen the plate is the portrait itself.
-        plate = np.where((matte > 0)[..., None], behind, portrait).astype(np.uint8)
+        # A person laid over the plate where it was is the portrait again, or the edge of a head that comes to rest
+        # would jump. Where nothing of the person is seen the plate is the portrait itself.
+        rest = np.clip((portrait - share * self.person) / np.maximum(1.0 - share, 0.1), 0.0, 255.0)
+        plate = rest + (behind - rest) * _ramp(share, _COVERED)
+        plate = np.round(np.where(share > 0.0, plate, portrait)).astype(np.uint8)
         planes = planes_of(from_bgr(plate))
         self._bands = tuple(self._band(matte, max(2, round(reach * unit)), lattice, planes) for reach in _REACHES)
 
@@ -152,6 +158,11 @@ class Layers:
         _mix(planes.y, band.behind[0], band.pixels, cover)
         _mix(planes.u, band.behind[1], band.samples, sited)
         _mix(planes.v, band.behind[2], band.samples, sited)
+
+
+def _ramp(share: Flow, ends: tuple[float, float]) -> Flow:
+    low, high = ends
+    return np.asarray(np.clip((share - low) / (high - low), 0.0, 1.0), np.float32)
 
 
 def _mix(plane: Plane, below: Flow, at: NDArray[np.intp], cover: Flow) -> None:
