@@ -138,7 +138,7 @@ class Layers:
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""
-        x, y = band.x, band.y
+        x, y, still = band.x, band.y, None
         if shift is not None:
             x, y = (0.5 * origin.take(band.places) for origin in shift.origins)
         if mouth is not None and self._mouth_bares:
@@ -147,11 +147,13 @@ class Layers:
             if inside.any():
                 column, row = (band.x[inside] - left).astype(np.intp), (band.y[inside] - top).astype(np.intp)
                 if shift is None:
-                    x, y = x.copy(), y.copy()
+                    x, y, still = x.copy(), y.copy(), ~inside.reshape(-1)
                 x[inside], y[inside] = 0.5 * mouth.x[row, column], 0.5 * mouth.y[row, column]
         fetch(self._matte)
         found = cv2.remap(self._matte, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cover = np.divide(found, np.float32(255.0), dtype=np.float32).reshape(-1)
+        if still is not None:
+            cover[still] = 1.0  # there the portrait is seen, which is mixed already
         sited = cover[band.sited]
         for plane, (at, values) in zip(planes, band.bare, strict=True):
             plane.reshape(-1)[at] = values

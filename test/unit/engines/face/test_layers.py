@@ -75,6 +75,17 @@ def test_the_mouth_alone_moves_no_background(lined: Picture, matte: Picture, lan
     assert np.array_equal(picture[:512][matte == 0], from_bgr(lined)[:512][matte == 0])
 
 
+def test_beside_a_speaking_mouth_a_soft_edge_stays_as_it_is(
+    portrait: Picture, matte: Picture, landmarks: Points
+) -> None:
+    """The matte of a narrow neck ends where the mouth still moves pixels."""
+    narrow = matte.copy()
+    narrow[360:] = 0
+    soft = np.asarray(cv2.blur(narrow, (9, 9)), np.uint8)
+    picture = FaceRenderer(portrait, landmarks, soft).render(NEUTRAL, SPEAKING)
+    assert np.array_equal(picture[:250], from_bgr(portrait)[:250])
+
+
 @pytest.mark.parametrize("wide", [1, 9])
 def test_the_edge_does_not_jump_when_the_head_comes_to_rest(
     portrait: Picture, matte: Picture, landmarks: Points, wide: int
