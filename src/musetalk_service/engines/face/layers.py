@@ -52,6 +52,8 @@ class Band(NamedTuple):
     """Of those, their places in a chroma plane."""
     behind: tuple[Flow, Flow, Flow]
     """What is seen there without the person: of the pixels, and of the samples in both chroma planes."""
+    spoken: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+    """Those where a mouth may move pixels: which of the flattened ones they are, and their rows and columns."""
     bare: tuple[tuple[NDArray[np.intp], Plane], ...]
     """What lies in the areas and the person never reaches: places and values in each plane."""
 
@@ -87,6 +89,7 @@ class Layers:
         plate = rest + (behind - rest) * _ramp(share, _COVERED)
         plate = np.round(np.where(share > 0.0, plate, portrait)).astype(np.uint8)
         planes = planes_of(from_bgr(plate))
+        self._mouth = mouth
         self._bands = tuple(self._band(matte, max(2, round(reach * unit)), lattice, planes) for reach in _REACHES)
 
         left, top, right, bottom = mouth
@@ -134,21 +137,25 @@ class Layers:
         x_, y_ = (at.reshape(-1, _ROW).astype(np.float32) for at in (x, y))
         behind = (luma[pixels], u[samples], v[samples])
         places = lattice.places(x, y).reshape(-1, _ROW)
-        return Band(tuple(areas), x_, y_, pixels, places, sited, samples, behind, bare)
+        left, top, right, bottom = self._mouth
+        at = np.flatnonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))
+        spoken = at, y[at], x[at]
+        return Band(tuple(areas), x_, y_, pixels, places, sited, samples, behind, spoken, bare)
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""
-        x, y, still = band.x, band.y, None
+        x, y = band.x, band.y
         if shift is not None:
             x, y = (0.5 * origin.take(band.places) for origin in shift.origins)
+        still = np.ones(x.size, np.bool_) if shift is None else None
         if mouth is not None and self._mouth_bares:
+            at, row, column = band.spoken
             left, top, right, bottom = mouth.box
-            inside = (band.x >= left) & (band.x < right) & (band.y >= top) & (band.y < bottom)
-            if inside.any():
-                column, row = (band.x[inside] - left).astype(np.intp), (band.y[inside] - top).astype(np.intp)
-                if shift is None:
-                    x, y, still = x.copy(), y.copy(), ~inside.reshape(-1)
-                x[inside], y[inside] = 0.5 * mouth.x[row, column], 0.5 * mouth.y[row, column]
+            inside = (column >= left) & (column < right) & (row >= top) & (row < bottom)
+            at, within = at[inside], (row[inside] - top, column[inside] - left)
+            if still is not None:
+                x, y, still[at] = x.copy(), y.copy(), False
+            x.reshape(-1)[at], y.reshape(-1)[at] = 0.5 * mouth.x[within], 0.5 * mouth.y[within]
         fetch(self._matte)
         found = cv2.remap(self._matte, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cover = np.divide(found, np.float32(255.0), dtype=np.float32).reshape(-1)
