@@ -8,6 +8,7 @@ to try something out without committing it, call a function and drop the state t
 import functools
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,6 +58,17 @@ def mel_matrix() -> NDArray[np.float32]:
 
 
 @functools.cache
+def _packed_mel_matrix() -> NDArray[np.float32]:
+    """The same for the squares of what `cv2.dft` makes of a real signal, (512, 40).
+
+    That is the first bin, then real and imaginary part of each, then the last bin.
+    """
+    matrix = np.repeat(mel_matrix(), 2, axis=0)[1:-1]
+    matrix.flags.writeable = False
+    return matrix
+
+
+@functools.cache
 def _hann() -> NDArray[np.float32]:
     window: NDArray[np.float32] = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     return window
@@ -80,15 +92,20 @@ def log_mel(state: MelState, samples: NDArray[np.float32]) -> tuple[MelState, ND
     """Take `samples` (n,), in -1..1 at 16 kHz; return the state and the new frames (m, 40), natural log."""
     if samples.size == 0:
         return state, np.zeros((0, BANDS), np.float32)
-    previous = np.concatenate((np.atleast_1d(state.last), samples[:-1]))
-    tail = np.concatenate((state.tail, samples - _PRE_EMPHASIS * previous))
+    old = state.tail.size
+    tail = np.empty(old + samples.size, np.float32)
+    tail[:old] = state.tail
+    tail[old] = samples[0] - _PRE_EMPHASIS * state.last
+    tail[old + 1 :] = samples[1:] - _PRE_EMPHASIS * samples[:-1]
     count = max(0, (tail.size - WINDOW) // HOP + 1)
     if count == 0:
         return MelState(tail, samples[-1]), np.zeros((0, BANDS), np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(tail, WINDOW)[: (count - 1) * HOP + 1 : HOP] * _hann()
-    spectrum = np.fft.rfft(frames, _FFT_SIZE, axis=1)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    mel: NDArray[np.float32] = np.log(power @ mel_matrix() + np.float32(_POWER_FLOOR))
+    frames = np.zeros((count, _FFT_SIZE), np.float32)
+    overlapping = np.ndarray((count, WINDOW), np.float32, tail, strides=(HOP * tail.itemsize, tail.itemsize))
+    np.multiply(overlapping, _hann(), out=frames[:, :WINDOW])
+    # A quarter of the time of numpy's for the few frames of a call.
+    spectrum = np.asarray(cv2.dft(frames, flags=cv2.DFT_ROWS), np.float32)
+    mel: NDArray[np.float32] = np.log(np.square(spectrum) @ _packed_mel_matrix() + np.float32(_POWER_FLOOR))
     return MelState(tail[count * HOP :].copy(), samples[-1]), mel
 
 
@@ -112,6 +129,11 @@ def _speech_shape() -> NDArray[np.float32]:
     return result
 
 
+def mean_level(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of each frame of (t, 40): `numpy.mean` takes several times as long for a few."""
+    return np.asarray(np.add.reduce(frames, axis=1) / BANDS, np.float32)
+
+
 def initial_level() -> LevelState:
     """The state before anything is heard."""
     return LevelState(_speech_shape() + np.float32(QUIETEST_PEAK), 0.0, QUIETEST_PEAK)
@@ -124,7 +146,7 @@ def normalise(state: LevelState, frames: NDArray[np.float32]) -> tuple[LevelStat
     """
     mean, span, peak = state
     result = np.empty_like(frames)
-    levels: list[float] = frames.mean(axis=1).tolist()
+    levels: list[float] = mean_level(frames).tolist()
     for index, level in enumerate(levels):
         peak = max(peak - PEAK_DECAY, QUIETEST_PEAK)
         if level > max(peak - ACTIVE_RANGE, QUIETEST_PEAK):
@@ -135,5 +157,6 @@ def normalise(state: LevelState, frames: NDArray[np.float32]) -> tuple[LevelStat
             peak = max(peak, level)
         np.subtract(frames[index], mean, out=result[index])
     result *= np.float32(1.0 / SCALE)
-    np.clip(result, LEAST, MOST, out=result)
+    np.maximum(result, LEAST, out=result)
+    np.minimum(result, MOST, out=result)
     return LevelState(mean, span, peak), result

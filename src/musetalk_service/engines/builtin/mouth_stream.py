@@ -78,7 +78,7 @@ class _State:
         if whole:
             self.hidden, posteriors = network.run(self.hidden, frames[:whole])
             self.posteriors = np.concatenate((self.posteriors, posteriors))
-            self.levels = np.concatenate((self.levels, frames[:whole].mean(axis=1)))
+            self.levels = np.concatenate((self.levels, mel.mean_level(frames[:whole])))
 
     def forget(self, before: int) -> None:
         """Drop the frames before index `before`."""

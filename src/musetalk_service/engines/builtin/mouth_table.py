@@ -107,8 +107,8 @@ def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level
     # Both contacts shut the lips, and it is mostly each other that they are mistaken for in noise: so how far the lips
     # shut goes by their sum, and linearly, since a steep step would turn small doubts into a flutter. How firmly they
     # lie on each other or on the teeth, which is seen less, is sure earlier.
-    lips, teeth = nearby[:, (BILABIAL, LABIODENTAL)].mean(axis=0).tolist()
-    teeth *= _TEETH_GAIN
+    sums = np.add.reduce(nearby, axis=0)
+    lips, teeth = float(sums[BILABIAL]) / len(nearby), _TEETH_GAIN * float(sums[LABIODENTAL]) / len(nearby)
     shut, firm = min(1.0, lips + teeth), min(1.0, (lips + teeth) / _CONTACT_FULL)
     of_teeth = teeth * teeth / max(lips * lips + teeth * teeth, 1e-9)
     effort = min(_EFFORT_MOST, max(_EFFORT_LEAST, 1.0 + _EFFORT_SLOPE * level))
@@ -118,4 +118,4 @@ def to_mouth(posteriors: NDArray[np.float32], nearby: NDArray[np.float32], level
     channels[_PRESS], channels[_TUCK] = firm * (1.0 - of_teeth), firm * of_teeth
     channels *= speech
     channels[_OPENING] *= wide / speech
-    return Mouth(*np.clip(channels, 0.0, 1.0).tolist())
+    return Mouth(*(min(max(channel, 0.0), 1.0) for channel in channels.tolist()))

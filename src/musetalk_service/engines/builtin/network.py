@@ -31,7 +31,8 @@ Array = NDArray[np.float32]
 class _Block(NamedTuple):
     dilation: int
     kernel: Array
-    bias: Array
+    least: Array
+    """The negative bias: max(h + b, 0) is max(h, -b) + b, and the latter's b goes into `mix_bias`."""
     mix: Array
     mix_bias: Array
 
@@ -56,15 +57,9 @@ class MouthNetwork:
         self._output, self._output_bias = array("output.weight"), array("output.bias")
         self._blocks: list[_Block] = []
         for index, dilation in enumerate(self.metadata["dilations"]):
-            self._blocks.append(
-                _Block(
-                    int(dilation),
-                    array(f"block{index}.kernel"),
-                    array(f"block{index}.bias"),
-                    array(f"block{index}.mix"),
-                    array(f"block{index}.mix_bias"),
-                )
-            )
+            bias, mix = array(f"block{index}.bias"), array(f"block{index}.mix")
+            mix_bias = array(f"block{index}.mix_bias") + bias @ mix
+            self._blocks.append(_Block(int(dilation), array(f"block{index}.kernel"), -bias, mix, mix_bias))
         width = self._input.shape[1]
         if self._input.shape[0] != STACK * mel.BANDS or self._output.shape != (
             width,
@@ -90,8 +85,7 @@ class MouthNetwork:
             histories.append(past[steps:])
             taps = np.concatenate((past[:steps], past[block.dilation : block.dilation + steps], x), axis=1)
             hidden = taps @ block.kernel
-            hidden += block.bias
-            np.maximum(hidden, 0.0, out=hidden)
+            np.maximum(hidden, block.least, out=hidden)
             x = x + hidden @ block.mix
             x += block.mix_bias
         logits = np.maximum(x, 0.0) @ self._output + self._output_bias

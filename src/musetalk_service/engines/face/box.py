@@ -70,18 +70,24 @@ class Box(NamedTuple):
         left, top, right, bottom = self.left, self.top, self.right - 1, self.bottom - 1
         return np.array([[left, top], [right, top], [left, bottom], [right, bottom]], dtype=np.float64)
 
-    def without(self, hole: "Box") -> tuple["Box", ...]:
-        """The rest around a hole: up to four rectangles."""
-        hole = hole.overlap(self)
+    def without(self, *holes: "Box") -> list["Box"]:
+        """The rest around holes: up to four rectangles for one."""
+        rest = [self]
+        for hole in holes:
+            rest = [part for box in rest for part in box._around(hole.overlap(box))]
+        return rest
+
+    def _around(self, hole: "Box") -> list["Box"]:
+        """The rest around a hole that is not outside."""
         if hole.is_empty:
-            return (self,)
+            return [self]
         around = (
             Box(self.left, self.top, self.right, hole.top),
             Box(self.left, hole.top, hole.left, hole.bottom),
             Box(hole.right, hole.top, self.right, hole.bottom),
             Box(self.left, hole.bottom, self.right, self.bottom),
         )
-        return tuple(box for box in around if not box.is_empty)
+        return [box for box in around if not box.is_empty]
 
 
 def joined(strips: Iterable[Box]) -> tuple[Box, ...]:

@@ -118,8 +118,8 @@ class Eyes:
                 continue
             patch, cover = eye.close(gaze_x, gaze_y, level), eye.rim
             if shift is not None:
-                x = 0.5 * shift.maps.x[target.pixels] - np.float32(box.left)
-                y = 0.5 * shift.maps.y[target.pixels] - np.float32(box.top)
+                here = shift.part(target)
+                x, y = 0.5 * here.x - np.float32(box.left), 0.5 * here.y - np.float32(box.top)
                 patch = cast(Picture, cv2.remap(patch, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
                 cover = cast(NDArray[np.float32], cv2.remap(cover, x, y, cv2.INTER_LINEAR))
             area = frame.bgr(target)
@@ -135,7 +135,7 @@ class Eyes:
         if shift is None:
             x, y = self._between_x, self._between_y
         else:
-            here = shift.maps.part(target)
+            here = shift.part(target)
             x, y = here.x, here.y
             still_x, still_y = 0.5 * x - np.float32(box.left), 0.5 * y - np.float32(box.top)
             radius = cast(Flow, cv2.remap(radius, still_x, still_y, cv2.INTER_LINEAR))

@@ -18,7 +18,6 @@ from musetalk_service.engines.face.landmarks import Picture
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import Plane, Planes, from_bgr, planes_of
 
-_NOWHERE: Final = Box(0, 0, 0, 0)
 _CACHE_LINE: Final = 64
 
 
@@ -36,6 +35,21 @@ class WarpMaps(NamedTuple):
         """The maps of a rectangle inside this one."""
         pixels = box.within(self.box).pixels
         return WarpMaps(box, self.x[pixels], self.y[pixels])
+
+    def lay(self, other: "WarpMaps") -> None:
+        """Let the pixels that another rectangle shares with this one come from where it says."""
+        common = self.box.overlap(other.box)
+        if not common.is_empty:
+            here, there = common.within(self.box).pixels, common.within(other.box).pixels
+            self.x[here], self.y[here] = other.x[there], other.y[there]
+
+
+class Warp(Protocol):
+    """Where all pixels of the picture come from."""
+
+    def part(self, box: Box) -> WarpMaps:
+        """The maps of a rectangle inside the picture, in new arrays."""
+        ...
 
 
 class Canvas(Protocol):
@@ -73,14 +87,15 @@ class Texture:
         nothing = np.zeros_like(u)
         self._chroma = np.dstack([u, v, nothing, nothing])
 
-    def read(self, maps: WarpMaps) -> Planes:
-        """The pixels of a rectangle."""
+    def read(self, maps: WarpMaps, into: Planes) -> None:
+        """Put the pixels of a rectangle into planes of its size."""
         x, y = maps.x[::2, ::2] * np.float32(0.25), maps.y[::2, ::2] * np.float32(0.25)
         top, bottom = maps.box.top, maps.box.bottom
         fetch(self._luma[2 * top : 2 * bottom])
         fetch(self._chroma[top // 2 : bottom // 2].reshape((bottom - top) // 2, -1))
-        luma, chroma = _sample(self._luma, maps.x, maps.y), _sample(self._chroma, x, y)
-        return Planes(luma, chroma[..., 0], chroma[..., 1])
+        cv2.remap(self._luma, maps.x, maps.y, cv2.INTER_LINEAR, dst=into.y, borderMode=cv2.BORDER_REPLICATE)
+        chroma = _sample(self._chroma, x, y)
+        into.u[:], into.v[:] = chroma[..., 0], chroma[..., 1]
 
     def read_bgr(self, maps: WarpMaps) -> Picture:
         """The pixels of a rectangle, (h, w, 3) BGR."""
@@ -92,7 +107,7 @@ class Texture:
 class Frame:
     """One picture being made."""
 
-    def __init__(self, texture: Texture, head: WarpMaps | None, areas: Sequence[Box], mouth: WarpMaps | None) -> None:
+    def __init__(self, texture: Texture, head: Warp | None, areas: Sequence[Box], mouth: WarpMaps | None) -> None:
         """The portrait, moved.
 
         Args:
@@ -106,29 +121,31 @@ class Frame:
         self._head = head
         self._mouth = mouth
         self._painted: list[tuple[Box, Picture]] = []
-        hole = mouth.box if mouth is not None else _NOWHERE
         self._picture: Plane = texture.base.copy()
         self.planes = planes_of(self._picture)
         if head is not None:
             for area in areas:
-                for box in area.without(hole):
-                    self._fill(head.part(box))
+                maps = head.part(area)
+                if mouth is not None:
+                    maps.lay(mouth)
+                texture.read(maps, self._part(area))
         if mouth is not None:
-            self._fill(mouth)
+            for box in mouth.box.without(*(areas if head is not None else ())):
+                texture.read(mouth.part(box), self._part(box))
 
     def lay(self, maps: WarpMaps, cover: Flow) -> None:
         """Lay pixels of the portrait from elsewhere over a rectangle, by a coverage of 0 to 1 for each."""
-        pixels, samples = maps.box.pixels, maps.box.chroma
-        above, sparse = self.texture.read(maps), cover[::2, ::2]
-        _mix(self.planes.y[pixels], above.y, cover)
-        _mix(self.planes.u[samples], above.u, sparse)
-        _mix(self.planes.v[samples], above.v, sparse)
+        left, top, right, bottom = maps.box
+        below, above = self._part(maps.box), planes_of(np.empty(((bottom - top) * 3 // 2, right - left), np.uint8))
+        self.texture.read(maps, above)
+        sparse = cover[::2, ::2]
+        _mix(below.y, above.y, cover)
+        _mix(below.u, above.u, sparse)
+        _mix(below.v, above.v, sparse)
 
-    def _fill(self, maps: WarpMaps) -> None:
-        read = self.texture.read(maps)
-        self.planes.y[maps.box.pixels] = read.y
-        self.planes.u[maps.box.chroma] = read.u
-        self.planes.v[maps.box.chroma] = read.v
+    def _part(self, box: Box) -> Planes:
+        """Views of an even rectangle."""
+        return Planes(self.planes.y[box.pixels], self.planes.u[box.chroma], self.planes.v[box.chroma])
 
     def bgr(self, box: Box) -> Picture:
         """The pixels of a rectangle inside the picture, (h, w, 3) BGR; what is painted on them will be seen."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from musetalk_service.engines.face.box import Box, joined
 from musetalk_service.engines.face.frame import WarpMaps
-from musetalk_service.engines.face.interpolation import Flow, Lattice, smoothstep
+from musetalk_service.engines.face.interpolation import Flow, Lattice, sample, smoothstep
 from musetalk_service.engines.face.landmarks import BROWS, CHIN_TIP, FOREHEAD, Face, FloatArray
 from musetalk_service.models.face import Pose
 
@@ -79,10 +79,7 @@ class Head:
         amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
         nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self.lattice.rows, self.lattice.cols)
         # The displacement is small and smooth: its inverse is close enough to its negative.
-        origins = self.lattice.with_rim(2.0 * (self._still - nodes))
-        x, y = self.lattice.without_rim(origins)[:, : self._box.bottom, : self._box.right]
-        moved = np.ascontiguousarray(nodes.transpose(1, 2, 0))
-        return HeadShift(self.lattice, moved, WarpMaps(self._box, x, y), origins.reshape(2, -1))
+        return HeadShift(self.lattice, nodes, 2.0 * (self._still - nodes))
 
 
 @dataclass(frozen=True)
@@ -91,23 +88,24 @@ class HeadShift:
 
     lattice: Lattice
     nodes: Flow
-    """(rows, cols, 2) displacement in pixels at the nodes of the lattice."""
-    maps: WarpMaps
-    """Where each pixel of the picture comes from."""
+    """(2, rows, cols) displacement in pixels at the nodes of the lattice."""
     origins: Flow
-    """(2, n) the same for the places of `Lattice.places`."""
+    """(2, rows, cols) where the nodes come from, in pixels of the doubled picture."""
+
+    def part(self, box: Box) -> WarpMaps:
+        """Where each pixel of a rectangle inside the picture comes from."""
+        x, y = self.lattice.enlarge_to(self.origins, *box)
+        return WarpMaps(box, x, y)
 
     def at(self, x: FloatArray | Flow, y: FloatArray | Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""
-        column, row = self.lattice.index(x, y)
-        found = cv2.remap(self.nodes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return cast(Flow, found)
+        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
+        return sample(self.nodes, *self.lattice.index(x, y))
 
     def move(self, points: FloatArray) -> FloatArray:
         """Where points of the still picture go, (n, 2) pixels."""
         moved = points
         for _ in range(2):  # the displacement is known where it ends
-            moved = points + self.at(moved[:, :1], moved[:, 1:])[:, 0]
+            moved = points + self.at(moved[:, :1], moved[:, 1:])[..., 0].T
         return moved
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from musetalk_service.engines.face.box import Box, joined
 from musetalk_service.engines.face.frame import WarpMaps, fetch
 from musetalk_service.engines.face.head import HeadShift
-from musetalk_service.engines.face.interpolation import Flow, Lattice
+from musetalk_service.engines.face.interpolation import Flow, Lattice, sample
 from musetalk_service.engines.face.landmarks import Picture
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import Plane, Planes, from_bgr, planes_of
@@ -44,8 +44,9 @@ class Band(NamedTuple):
     y: Flow
     pixels: NDArray[np.intp]
     """Of each, its place in the luma plane."""
-    places: NDArray[np.intp]
-    """(n, 256) theirs on the head's lattice (`Lattice.places`)."""
+    column: Flow
+    """(n, 256) theirs on the head's lattice."""
+    row: Flow
     sited: NDArray[np.intp]
     """Which of them carry chroma samples."""
     samples: NDArray[np.intp]
@@ -104,7 +105,7 @@ class Layers:
         """That which a movement needs; None for one that bares nothing of the background."""
         reach = _MOUTH_REACH * self._unit if with_mouth and self._mouth_bares else 0.0
         if shift is not None:
-            reach += 1.0 + float(np.abs(shift.nodes[self._edge]).max(initial=0.0))
+            reach += 1.0 + float(np.abs(shift.nodes[:, self._edge]).max(initial=0.0))
         if not reach:
             return None
         return next((b for b, r in zip(self._bands, _REACHES, strict=True) if reach <= r * self._unit), self._bands[-1])
@@ -136,17 +137,16 @@ class Layers:
         luma, u, v = (plane.reshape(-1).astype(np.float32) for plane in plate)
         x_, y_ = (at.reshape(-1, _ROW).astype(np.float32) for at in (x, y))
         behind = (luma[pixels], u[samples], v[samples])
-        places = lattice.places(x, y).reshape(-1, _ROW)
         left, top, right, bottom = self._mouth
         at = np.flatnonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))
         spoken = at, y[at], x[at]
-        return Band(tuple(areas), x_, y_, pixels, places, sited, samples, behind, spoken, bare)
+        return Band(tuple(areas), x_, y_, pixels, *lattice.index(x_, y_), sited, samples, behind, spoken, bare)
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""
         x, y = band.x, band.y
         if shift is not None:
-            x, y = (0.5 * origin.take(band.places) for origin in shift.origins)
+            x, y = sample(0.5 * shift.origins, band.column, band.row)
         still = np.ones(x.size, np.bool_) if shift is None else None
         if mouth is not None and self._mouth_bares:
             at, row, column = band.spoken

@@ -54,7 +54,7 @@ class Shift(Protocol):
     """How a head has moved, whether by a pose or in a video."""
 
     def at(self, x: Flow, y: Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""
+        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
         ...
 
     def move(self, points: FloatArray) -> FloatArray:
@@ -172,7 +172,7 @@ class MouthWarp:
             left, top = left + jump_x, top + jump_y
             x, y = x + np.float32(jump_x), y + np.float32(jump_y)
             away = shift.at(x, y)
-            x, y = x - away[..., 0], y - away[..., 1]
+            x, y = x - away[0], y - away[1]
             column, row = lattice.index(x, y)
             backward = _sample(backward, np.vstack([column, column]), np.vstack([row, row + rows]))
         size = np.abs(backward).reshape(2 * rows, 2 * cols)

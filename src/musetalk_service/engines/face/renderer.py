@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.eyes import Eyes
 from musetalk_service.engines.face.folds import Folds
@@ -113,7 +114,7 @@ class FaceRenderer:
         if layers is not None:
             band = layers.band(shift, maps is not None)
             areas = band.areas if band is not None else ()
-        frame = Frame(self._texture, shift.maps if shift is not None else None, areas, maps)
+        frame = Frame(self._texture, shift, areas, maps)
         if layers is not None and band is not None:
             layers.compose(frame.planes, band, shift, maps)
         if shape is not None:
@@ -140,7 +141,7 @@ class FaceRenderer:
     def origins(self, pose: Pose) -> WarpMaps | None:
         """Where each pixel of a posed picture comes from, for what else is to move with the head; None: its place."""
         shift = self._head.shift(pose)
-        return shift.maps if shift is not None else None
+        return shift.part(Box(0, 0, *self._texture.size)) if shift is not None else None
 
     def smallest_stretch(self, mouth: Mouth, smile: float = 0.0) -> float:
         """Least Jacobian determinant of the skin's warp for a mouth: 1 at rest, negative at a fold."""

@@ -38,9 +38,9 @@ class AffineShift:
         return np.column_stack([linear, -linear @ self.matrix[:, 2]])
 
     def at(self, x: Flow, y: Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (h, w, 2) pixels."""
+        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
         (a, b, c), (d, e, f) = self._back.astype(np.float32)
-        return np.stack([x - (a * x + b * y + c), y - (d * x + e * y + f)], axis=-1)
+        return np.stack([x - (a * x + b * y + c), y - (d * x + e * y + f)])
 
     def move(self, points: FloatArray) -> FloatArray:
         """Where points of the portrait are in the frame, (n, 2) pixels."""

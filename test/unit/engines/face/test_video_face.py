@@ -68,7 +68,7 @@ def test_an_affine_shift_undoes_itself() -> None:
     points = np.array([[100.0, 200.0], [300.0, 50.0]])
     moved = shift.move(points)
     x, y = moved[:, :1].astype(np.float32), moved[:, 1:].astype(np.float32)
-    np.testing.assert_allclose(moved - shift.at(x, y)[:, 0], points, atol=1e-3)
+    np.testing.assert_allclose(moved - shift.at(x, y)[..., 0].T, points, atol=1e-3)
 
 
 @pytest.mark.parametrize(
