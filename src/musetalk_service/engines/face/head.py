@@ -65,7 +65,10 @@ class Head:
         self._terms = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
         self._terms = self._terms.astype(np.float32)
         self._still = np.stack([x, y]).astype(np.float32)
-        self.areas = _moving_areas(self._terms, lattice, self._box)
+        extents = np.abs(self._terms) @ _LIMITS.astype(np.float32)
+        self.farthest: Flow = np.hypot(*extents.reshape(2, lattice.rows, lattice.cols))
+        """(rows, cols) pixels that the nodes move at most, whatever the pose."""
+        self.areas = _moving_areas(self.farthest, lattice, self._box)
         """Where any pose moves pixels, without overlap."""
 
     def shift(self, pose: Pose) -> "HeadShift | None":
@@ -109,9 +112,9 @@ class HeadShift:
         return moved
 
 
-def _moving_areas(terms: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...]:
+def _moving_areas(farthest: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...]:
     """Bands of the picture, each as wide as what the largest pose moves in it."""
-    most = (np.abs(terms) @ _LIMITS.astype(np.float32)).reshape(2, lattice.rows, lattice.cols).max(axis=0) > _STILL
+    most = farthest > _STILL
     bands: list[Box] = []
     for band in np.array_split(np.arange(lattice.rows), _BANDS):
         rows = slice(max(int(band[0]) - 1, 0), int(band[-1]) + 2)

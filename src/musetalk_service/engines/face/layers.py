@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box, joined
 from musetalk_service.engines.face.frame import WarpMaps, fetch
-from musetalk_service.engines.face.head import HeadShift
+from musetalk_service.engines.face.head import Head, HeadShift
 from musetalk_service.engines.face.interpolation import Flow, Lattice, sample
 from musetalk_service.engines.face.landmarks import Picture
 from musetalk_service.models.media import FrameSize
 from musetalk_service.utils.i420 import Plane, Planes, from_bgr, planes_of
 
-_REACHES: Final = (3, 6, 12, 24, 56)
-"""How far a pose may carry the silhouette, in pixels of a picture like the default avatar's: a band for each."""
+_SHARES: Final = (0.05, 0.07, 0.1, 0.15, 0.22, 0.33, 0.5, 1.0)
+"""Of the farthest that the largest pose carries each part of the silhouette: a band for each."""
+_LEAST_REACH: Final = 2.0
+"""As far every band reaches everywhere, in pixels of a picture like the default avatar's: shoulders breathe."""
 _MOUTH_REACH: Final = 8.0
 """How far a mouth may carry it besides."""
 _STRIPS: Final = 10
@@ -62,14 +64,14 @@ class Band(NamedTuple):
 class Layers:
     """Person and background of one portrait."""
 
-    def __init__(self, portrait: Picture, matte: Plane, unit: float, lattice: Lattice, mouth: Box) -> None:
+    def __init__(self, portrait: Picture, matte: Plane, unit: float, head: Head, mouth: Box) -> None:
         """Part them.
 
         Args:
             portrait: (h, w, 3) BGR.
             matte: (h, w) 255 where the person is, 0 where nothing of it is seen.
             unit: pixels of this portrait for one of the default avatar's.
-            lattice: the head's.
+            head: what moves it.
             mouth: where the mouth moves pixels while the head rests.
         """
         self._unit = unit
@@ -91,28 +93,40 @@ class Layers:
         plate = np.round(np.where(share > 0.0, plate, portrait)).astype(np.uint8)
         planes = planes_of(from_bgr(plate))
         self._mouth = mouth
-        self._bands = tuple(self._band(matte, max(2, round(reach * unit)), lattice, planes) for reach in _REACHES)
-
         left, top, right, bottom = mouth
         self._mouth_bares = bool((matte[top:bottom, left:right] < _SOLID).any())
+
         edge = cv2.morphologyEx(matte, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
         near = _grown(edge, round(16 * unit))
+        lattice = head.lattice
         rows = np.clip(np.round(lattice.y[:, 0]), 0, self._size.height - 1).astype(np.intp)
         columns = np.clip(np.round(lattice.x[0]), 0, self._size.width - 1).astype(np.intp)
         self._edge = near[np.ix_(rows, columns)] > 0
+        reaches = [np.maximum(share * head.farthest, _LEAST_REACH * unit) for share in _SHARES]
+        self._reaches = np.stack([reach[self._edge] for reach in reaches])
+        """(bands, n) how far each band lets the nodes around the silhouette go."""
+        self._bands = tuple(self._band(matte, reach, lattice, planes) for reach in reaches)
 
     def band(self, shift: HeadShift | None, with_mouth: bool) -> Band | None:
         """That which a movement needs; None for one that bares nothing of the background."""
-        reach = _MOUTH_REACH * self._unit if with_mouth and self._mouth_bares else 0.0
-        if shift is not None:
-            reach += 1.0 + float(np.abs(shift.nodes[:, self._edge]).max(initial=0.0))
-        if not reach:
-            return None
-        return next((b for b, r in zip(self._bands, _REACHES, strict=True) if reach <= r * self._unit), self._bands[-1])
+        if shift is None:
+            return self._bands[0] if with_mouth and self._mouth_bares else None
+        moved = shift.nodes[:, self._edge]
+        fits = (np.hypot(moved[0], moved[1]) <= self._reaches).all(axis=1)
+        return self._bands[int(fits.argmax())] if fits.any() else self._bands[-1]
 
-    def _band(self, matte: Plane, reach: int, lattice: Lattice, plate: Planes) -> Band:
+    def _band(self, matte: Plane, reach: Flow, lattice: Lattice, plate: Planes) -> Band:
         width, height = self._size
-        outer = _grown(matte > 0, reach) > 0
+        around = (
+            sample(
+                reach[None],
+                *lattice.index(*np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))),
+            )[0]
+            + 1.0
+        )
+        if self._mouth_bares:
+            around[self._mouth.pixels] += _MOUTH_REACH * self._unit
+        outer = _distance(matte > 0) <= around
         areas = []
         for rows in np.array_split(np.arange(0, height, 2), _STRIPS):
             top, bottom = int(rows[0]), int(rows[-1]) + 2
@@ -126,7 +140,7 @@ class Layers:
         for box in areas:
             loose[box.pixels] = True
         bare = _places(loose & ~outer, plate)
-        loose &= outer & (_grown(matte < _SOLID, reach) > 0)
+        loose &= outer & (_distance(matte < _SOLID) <= around)
         pixels = np.flatnonzero(loose)
         if not pixels.size:
             pixels = np.zeros(1, np.intp)
@@ -188,6 +202,11 @@ def _places(mask: NDArray[np.bool_], planes: Planes) -> tuple[tuple[NDArray[np.i
     sampled = mask[::2, ::2]
     found = [np.flatnonzero(part) for part in (mask, sampled, sampled)]
     return tuple((at, plane.reshape(-1)[at]) for at, plane in zip(found, planes, strict=True))
+
+
+def _distance(area: NDArray[np.bool_]) -> Flow:
+    """Of each pixel from the nearest of an area."""
+    return np.asarray(cv2.distanceTransform((~area).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
 def _grown(mask: NDArray[np.bool_], reach: int) -> NDArray[np.uint8]:
