@@ -28,8 +28,8 @@ from musetalk_service.utils.pictures import PNG_HEAD, png_size
 DEFAULT_AVATAR = "default"
 _LARGEST_VIEW = 2048
 """Pixels a side of a picture that is read beside a portrait."""
-_MEMORY_PER_PICTURE_BYTE = 24
-"""A renderer's textures and warps against its picture: some 18 MB for 512x512."""
+_MEMORY_PER_PICTURE_BYTE = 30
+"""A renderer's textures and warps against its picture: some 23 MB for 512x512, half of it for layers."""
 
 
 @dataclass(frozen=True)
