@@ -38,6 +38,8 @@ _JAW, _WIDTH, _SMILE, _FLAT, _CHIN = range(FIELDS)
 CURVE_POINTS: Final = 33
 _JAW_RANGE: Final = 0.21
 """Drop of the chin at jaw 1, in nose-to-chin heights."""
+_HOLLOW: Final = 0.12
+"""How far the cheeks go in, in drops of the chin."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,14 @@ class MouthShaper:
         out = np.zeros((FIELDS, len(points), 2))
 
         if not lips:
-            chin = smoothstep(-0.15, 0.55, down) * (1.0 - smoothstep(0.35, 0.98, side))
-            cheek = 0.30 * smoothstep(-0.9, 0.0, down) * smoothstep(0.30, 0.50, side)
-            cheek *= 1.0 - smoothstep(0.25, 0.75, side)
-            out[_JAW, :, 1] = np.where(down > 0, chin, cheek)
-            # The cheeks hollow slightly as the jaw goes down.
-            hollow = smoothstep(0.3, 0.9, side) * smoothstep(-0.5, 0.3, down)
-            out[_JAW, :, 0] = -0.05 * np.sign(x - centre_x) * hollow
+            # The jaw turns about its joints near the ears, so the chin moves most and the jaw line less towards the
+            # ears. The cheeks stretch: beside the mouth from the corners' height down, further out from the cheekbone.
+            out_there = smoothstep(0.30, 0.85, side)
+            reach = smoothstep(0.0, 1.0, (down + 0.15 + 0.60 * out_there) / (0.70 + 0.20 * out_there))
+            out[_JAW, :, 1] = reach * (1.0 - smoothstep(0.25, 1.05, side))
+            # They hollow as the jaw goes down.
+            hollow = smoothstep(0.30, 0.75, side) * (1.0 - smoothstep(0.85, 1.0, side)) * smoothstep(-0.6, 0.0, down)
+            out[_JAW, :, 0] = -_HOLLOW * np.sign(x - centre_x) * hollow
 
         fall = np.exp(-((np.maximum(t - 0.9, 0.0) / 0.75) ** 2))
         fall *= np.exp(-((np.maximum(np.abs(y - centre_y) - 0.12 * width, 0.0) / (0.45 * width)) ** 2))
