@@ -155,7 +155,7 @@ class InnerMouth:
         if show > 0.0:
             # A tongue that comes forward lies over the lower teeth.
             opacity = 0.92 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.6, 0.9, tongue)))
-            self._lower.draw(canvas, *place.below(jaw_drop + (0.050 - 0.035 * show) * width), opacity)
+            self._lower.draw(canvas, *place.below(jaw_drop + (0.020 - 0.015 * show) * width), opacity)
         # In a narrow opening the lower lip's inner side is seen: no dark line along the lip.
         near = np.clip(1.0 - (floor - y) / (0.030 * width), 0.0, 1.0)[..., None]
         canvas += (self._inner_lip - canvas) * (0.75 * max(1.0 - opening / (0.20 * width), 0.0) * near)
@@ -195,7 +195,7 @@ class InnerMouth:
         width, tongue = self._width, _unit(mouth.tongue)
         shown = min(opening / (0.10 * width), 1.0)
         forward = _forward(tongue)
-        back = floor - (0.06 + 0.14 * tongue) * width - 0.40 * jaw_drop
+        back = floor - (0.06 + 0.10 * tongue) * width - 0.40 * jaw_drop
         self._tongue.body.draw(canvas, *place.below(back), shown)
         if forward > 0.0:
             # From behind the lower teeth up to behind the edge of the upper ones.
@@ -204,8 +204,8 @@ class InnerMouth:
 
 
 def _forward(tongue: float) -> float:
-    """How far the tongue's blade has come up to the upper teeth, 0 to 1."""
-    return float(smoothstep(0.30, 0.70, tongue))
+    """How far the tongue's blade has come up to the upper teeth, 0 to 1: in fluent speech, `tongue` is at most 0.6."""
+    return float(smoothstep(0.28, 0.52, tongue))
 
 
 def _unit(value: float) -> float:

@@ -45,7 +45,7 @@ def paint_tongue(mouth_width: float, colour: FloatArray, blur: float) -> Tongue:
 
 def _body(width: float, colour: FloatArray, blur: float) -> Sprite:
     x, depth, across = _grid(width, *_BODY)
-    light = 0.46 + 0.42 * smoothstep(0.0, 0.11, depth)  # its back is deep in the mouth
+    light = 0.42 + 0.46 * smoothstep(0.0, 0.11, depth)  # its back is deep in the mouth
     light *= 1.0 - 0.40 * np.minimum(across, 1.0) ** 2
     light *= 1.0 - 0.16 * np.exp(-((x / 0.022) ** 2)) * smoothstep(0.03, 0.10, depth)  # the furrow
     wet = np.exp(-(((np.abs(x) - 0.10) / 0.045) ** 2) - ((depth - 0.115) / 0.022) ** 2)

@@ -126,6 +126,16 @@ def test_the_tongue_lies_on_the_floor_of_an_open_mouth(renderer: BgrRenderer, la
     assert tongue.mean() < 0.8 * lip.mean()
 
 
+def test_both_rows_of_teeth_are_seen_at_s(renderer: BgrRenderer, landmarks: Points) -> None:
+    """Nearly shut, with a darker line between them."""
+    picture = renderer.render(NEUTRAL, Mouth(*TABLE[CLASSES.index("s")].tolist()))
+    middle, top = landmarks[13, :2].astype(int)
+    column = picture[top - 4 : top + 9, middle - 8 : middle + 9].mean(axis=(1, 2))
+    line = int(column[5:-3].argmin()) + 5
+    assert column[:line].max() > column[line] + 20
+    assert column[line:].max() > column[line] + 4
+
+
 def test_the_tongue_moves_without_jumps(renderer: BgrRenderer, landmarks: Points) -> None:
     mouth = Mouth(jaw=0.5, teeth_upper=0.3)
     seen = [mouth_area(renderer.render(NEUTRAL, mouth._replace(tongue=t)), landmarks) for t in np.linspace(0, 1, 41)]
