@@ -176,13 +176,14 @@ def _like_teeth(picture: Picture, lip: FloatArray) -> NDArray[np.bool_]:
 
 
 def _opening(portrait: Picture, face: Face) -> Picture:
-    """(height, width) 255 between the inner lips, and on teeth that reach beyond: landmarks may miss an opening."""
+    """(height, width) 255 between the inner lips, and on upper teeth beyond, since landmarks may miss an opening."""
     points = face.points
     mask = _fill(np.vstack([points[list(UPPER_INNER)], points[list(LOWER_INNER[-2:0:-1])]]), portrait)
     lips = _fill(np.vstack([points[list(UPPER_OUTER)], points[list(LOWER_OUTER[-2:0:-1])]]), portrait)
     x, y = np.arange(portrait.shape[1]), np.arange(portrait.shape[0])[:, None]
     width = face.mouth_width
-    near = np.abs(y - np.interp(x, *_middle(face).T)) < 0.10 * width
+    above = np.interp(x, *_middle(face).T) - y
+    near = (above > 0.0) & (above < 0.10 * width)  # what is pale on the lower lip is its shine
     near &= np.minimum(x - points[78, 0], points[308, 0] - x) > 0.20 * width  # the corners are skin as often
     teeth = near & (lips > 0) & _like_teeth(portrait, lip_colour(portrait, face))
     _, parts = cv2.connectedComponents(((mask > 0) | teeth).astype(np.uint8))
