@@ -38,6 +38,8 @@ _JAW, _WIDTH, _SMILE, _FLAT, _CHIN = range(FIELDS)
 CURVE_POINTS: Final = 33
 _JAW_RANGE: Final = 0.21
 """Drop of the chin at jaw 1, in nose-to-chin heights."""
+_LINE: Final = 0.018
+"""Half the thickness of the dark line between shut lips, in mouth widths."""
 _HOLLOW: Final = 0.12
 """How far the cheeks go in, in drops of the chin."""
 
@@ -84,6 +86,7 @@ class MouthShaper:
         ears = (face.points[RIGHT_EAR, 0] + face.points[LEFT_EAR, 0]) / 2
         self._axis = (ears + face.points[CHIN_TIP, 0] + middle[0]) / 3
         self._home = rest[list(LIPS)]
+        self._line = 0.0 if closed.is_open else _LINE * self._width
         self._offset = self._home - closed.source[list(LIPS)]
         t = np.clip(np.abs(self._along(self._home[:, 0])), 0.0, 1.0)
         self._t = t
@@ -233,12 +236,16 @@ class MouthShaper:
             meet = target[_LOWER_IN, 1] if tuck > 0 else 0.5 * (target[_UPPER_IN, 1] + target[_LOWER_IN, 1])
             target[_UPPER_IN, 1] = np.where(crossed, meet, target[_UPPER_IN, 1])
             target[_LOWER_IN, 1] = np.where(crossed, meet, target[_LOWER_IN, 1])
+        lips = target - self._home + self._offset
+        # The dark line between shut lips is the upper one's shadow: it does not stay on a lower lip that goes down.
+        gaps = target[_LOWER_IN, 1] - target[_UPPER_IN, 1]
+        lips[_LOWER_IN, 1] -= np.minimum(self._line, 0.5 * gaps)
         left, right = target[2:3], target[3:4]
         upper = self._spline @ np.concatenate([left, target[_UPPER_IN], right])
         lower = self._spline @ np.concatenate([left, target[_LOWER_IN], right])
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
         return LipShape(
-            lips=target - self._home + self._offset,
+            lips=lips,
             fields=gain * fields,
             upper=upper,
             lower=lower,

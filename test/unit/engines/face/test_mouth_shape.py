@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import close_mouth
 from musetalk_service.engines.face.landmarks import CHIN_TIP, JAW_LINE, LOWER_INNER, UPPER_INNER, Face
-from musetalk_service.engines.face.mouth_shape import MouthShaper
+from musetalk_service.engines.face.mouth_shape import LIPS, MouthShaper
 from musetalk_service.models.face import REST, Mouth
 
 Picture = NDArray[np.uint8]
@@ -61,3 +61,16 @@ def test_the_cheeks_hollow_while_the_jaw_goes_down(portrait: Picture, landmarks:
     face = Face.measure(landmarks)
     inwards = MouthShaper(face, close_mouth(portrait, face)).fields(face.points)[0, [172, 397], 0]
     assert inwards[0] > 0.05 and inwards[1] < -0.05
+
+
+def test_a_lower_lip_that_goes_down_leaves_the_dark_line_behind(portrait: Picture, landmarks: Points) -> None:
+    """Its skin is drawn over its edge by half the line's thickness, and not at all while the lips are shut."""
+    face = Face.measure(landmarks)
+    shaper = MouthShaper(face, close_mouth(portrait, face))
+    shut = shaper.shape(REST, 0.0)
+    middle = LIPS.index(14)
+    assert not shut.lips.any()
+    for jaw, hidden in ((0.05, 0.0), (0.5, 0.018 * face.mouth_width)):
+        parted = shaper.shape(Mouth(jaw=jaw), 0.0)
+        edge = parted.lower[16, 1] - shut.lower[16, 1]
+        assert hidden - 0.1 < edge - parted.lips[middle, 1] < 0.018 * face.mouth_width + 0.1
