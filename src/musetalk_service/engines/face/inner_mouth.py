@@ -33,6 +33,8 @@ _TONGUE: Final = np.array([112.0, 106.0, 192.0])
 _SEAM: Final = np.array([0.78, 0.76, 0.60], np.float32)
 _ARCH: Final = (1.0 - np.linspace(-1.0, 1.0, CURVE_POINTS) ** 2) ** 0.5
 """How the teeth's edge comes over the lower lip, corner to corner."""
+_SKIN: Final = 150.0
+"""Grey level of a usual skin."""
 _LEAST_GRAIN: Final = 0.5
 """Grey levels of noise below which none is added."""
 
@@ -111,7 +113,7 @@ class InnerMouth:
             shade = _lip_shade(mask, gap, self._width)
             inside *= shade if bite == 0.0 else 1.0 - (1.0 - shade) * np.maximum(lips, 1.0 - bite)[..., None]
             if self._grain is not None:
-                inside += self._grain[: mask.shape[0], : mask.shape[1]]
+                inside *= self._grain[: mask.shape[0], : mask.shape[1]]
             soft = cv2.GaussianBlur(mask, (0, 0), self._feather)[..., None]
             rim = cv2.GaussianBlur(mask, (0, 0), self._feather + 0.75)[..., None] * (1.0 - soft)
             painted *= 1.0 - rim * _RIM
@@ -221,13 +223,16 @@ def _light_slant(portrait: Picture, face: Face) -> float:
 
 
 def _grain(sigma: float, blur: float, width: float) -> Canvas:
-    """Noise like the portrait's for the largest opening, the same at every start, (h, w, 1)."""
+    """Noise like the portrait's for the largest opening, the same at every start, as factors (h, w, 1).
+
+    What is dark gets less of it: most of what is measured as grain on a skin is its texture, and that is lit.
+    """
     size = (int(1.2 * width) + 2 * _MARGIN, int(1.6 * width) + 2 * _MARGIN)
     noise = np.random.default_rng(0).normal(0.0, 1.0, size).astype(np.float32)
     if blur > 0.3:
         noise = cast(Canvas, cv2.GaussianBlur(noise, (0, 0), blur))
         noise /= noise.std()
-    return cast(Canvas, noise[..., None] * np.float32(sigma))
+    return cast(Canvas, 1.0 + noise[..., None] * np.float32(sigma / _SKIN))
 
 
 def _opening(upper: FloatArray, lower: FloatArray, width: int, height: int) -> Canvas:

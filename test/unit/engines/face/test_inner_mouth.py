@@ -76,6 +76,16 @@ def test_a_grainy_portrait_has_grainy_teeth(portrait: Picture, landmarks: Points
     assert (drawn[area].astype(float) - clean[area]).std() > 4.0
 
 
+def test_the_dark_of_the_mouth_has_little_grain(portrait: Picture, landmarks: Points) -> None:
+    noise = np.random.default_rng(0).normal(0.0, 8.0, portrait.shape[:2])[..., None]
+    noisy = np.asarray(np.clip(portrait + noise, 0, 255), np.uint8)
+    wide = BgrRenderer(noisy, landmarks).render(NEUTRAL, Mouth(jaw=1.0))
+    left, top = landmarks[13, :2].astype(int) - (8, -4)
+    dark = wide[top : top + 5, left : left + 17].astype(float)
+    assert dark.mean() < 50
+    assert cv2.Laplacian(dark.mean(axis=2), cv2.CV_64F).std() < 20
+
+
 def test_the_upper_teeth_bite_the_lower_lip(renderer: BgrRenderer, landmarks: Points) -> None:
     """At f the palest row lies on lower lip, with no dark between the two."""
     face = Face.measure(landmarks)
