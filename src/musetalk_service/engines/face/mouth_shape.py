@@ -49,7 +49,7 @@ class LipShape:
     """The mouth of one frame in picture pixels."""
 
     lips: FloatArray
-    """(40, 2) displacement of each lip point from the texture."""
+    """(40, 2) displacement of each lip point from the texture; the lower lip's skin goes a little over its edge."""
     fields: FloatArray
     """(5,) coefficients of the skin fields."""
     upper: FloatArray
