@@ -32,11 +32,11 @@ _ROWS: dict[str, tuple[float, ...]] = {
     "fv": (0.10, 0.00, 0.00, 0.00, 0.50, 0.00, 1.00, 1.00, 0.00, 0.00),
     "w": (0.04, 0.00, 1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
     "r": (0.14, 0.00, 0.55, 0.00, 0.05, 0.10, 0.00, 0.40, 0.10, 0.30),
-    "sh": (0.24, 0.00, 0.45, 0.00, 0.50, 0.50, 0.00, 0.80, 0.90, 0.10),
-    "s": (0.12, 0.45, 0.00, 0.00, 0.40, 0.55, 0.00, 0.80, 1.00, 0.10),
-    "th": (0.24, 0.12, 0.00, 0.00, 0.15, 0.10, 0.00, 0.90, 0.10, 0.90),
-    "tdn": (0.24, 0.35, 0.00, 0.00, 0.15, 0.25, 0.00, 0.70, 0.20, 0.55),
-    "l": (0.26, 0.05, 0.00, 0.00, 0.10, 0.10, 0.00, 0.60, 0.10, 0.75),
+    "sh": (0.24, 0.00, 0.45, 0.00, 0.50, 0.50, 0.00, 0.75, 0.90, 0.10),
+    "s": (0.12, 0.45, 0.00, 0.00, 0.40, 0.55, 0.00, 0.55, 1.00, 0.10),
+    "th": (0.24, 0.12, 0.00, 0.00, 0.15, 0.30, 0.00, 0.10, 0.10, 0.90),
+    "tdn": (0.24, 0.35, 0.00, 0.00, 0.15, 0.25, 0.00, 0.45, 0.20, 0.55),
+    "l": (0.26, 0.05, 0.00, 0.00, 0.10, 0.20, 0.00, 0.10, 0.10, 0.75),
     "kg": (0.40, 0.20, 0.00, 0.00, 0.15, 0.20, 0.00, 0.50, 0.20, 0.10),
     "y": (0.30, 0.45, 0.00, 0.00, 0.25, 0.25, 0.00, 0.80, 0.50, 0.30),
     "h": (0.50, 0.10, 0.00, 0.00, 0.20, 0.15, 0.00, 0.60, 0.10, 0.10),
@@ -66,6 +66,10 @@ _PRESS = Mouth._fields.index("press")
 _TUCK = Mouth._fields.index("tuck")
 _OPENING = [Mouth._fields.index(name) for name in ("jaw", "upper_raise", "lower_drop")]
 _SHAPE = [Mouth._fields.index(name) for name in ("wide", "round")]
+_TONGUE = Mouth._fields.index("tongue")
+_TONGUE_TIP = [CLASSES.index(name) for name in ("th", "tdn", "l")]
+_TIP_DOMINANCE = 2.0
+"""How much the sounds that the tongue's tip makes insist on it, against all others, which leave it free."""
 _SPEECH_FROM, _SHAPE_FULL, _OPENING_FULL = 0.06, 0.40, 0.80
 _CONTACT_FULL = 0.80
 _TEETH_GAIN = 1.2  # the network is less sure of "f" and "v" than of "p", "b" and "m"
@@ -78,6 +82,7 @@ def _dominance() -> NDArray[np.float32]:
     weights[SILENCE] = 0.0
     for row, name in enumerate(CLASSES):
         weights[row, _OPENING], weights[row, _SHAPE] = _DOMINANCE[name]
+    weights[_TONGUE_TIP, _TONGUE] = _TIP_DOMINANCE
     return weights
 
 

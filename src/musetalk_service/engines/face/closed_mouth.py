@@ -6,13 +6,15 @@ segmentation). When the photographed lips are apart, the lips are extended inwar
 and the resting shape brings both contours together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from musetalk_service.engines.face.box import Box
+from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import (
     LOWER_INNER,
     LOWER_OUTER,
@@ -54,7 +56,7 @@ def close_mouth(portrait: Picture, face: Face) -> ClosedMouth:
         return ClosedMouth(source, source.copy(), portrait, False, 0.0, 0.0)
     stretch = float(np.clip((face.mouth_width / face.eye_distance - 0.80) / 0.25, 0.0, 1.0))
     rest = _shut(face, stretch)
-    return ClosedMouth(face.points.copy(), rest, _cover_teeth(portrait, face), True, gap, stretch)
+    return ClosedMouth(face.points.copy(), rest, _covered(portrait, face), True, gap, stretch)
 
 
 def refine_seam(portrait: Picture, face: Face) -> FloatArray:
@@ -143,26 +145,66 @@ def _mend_corners(covered: Picture, face: Face) -> Picture:
     """Lip instead of what is left of teeth and dark at the corners, which shut lips would show as dots."""
     points, width = face.points, face.mouth_width
     lip = lip_colour(covered, face)
-    grey = cv2.GaussianBlur(cv2.cvtColor(covered, cv2.COLOR_BGR2GRAY), (0, 0), 0.8)
-    lips = _fill(np.vstack([points[list(UPPER_OUTER)], points[list(LOWER_OUTER[-2:0:-1])]]), covered)
+    grey = cv2.GaussianBlur(cv2.cvtColor(covered, cv2.COLOR_BGR2GRAY), (0, 0), 0.8).astype(np.float32)
+    lips = _fill(np.vstack([points[list(UPPER_OUTER)], points[list(LOWER_OUTER[-2:0:-1])]]), covered) > 0
     reach = max(3, int(0.03 * width) | 1)
-    around = cast(Picture, cv2.dilate(lips, np.ones((reach, reach), np.uint8)))
+    around = cv2.dilate(lips.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     x, y = np.arange(covered.shape[1]), np.arange(covered.shape[0])[:, None]
-    beside = (x < points[78, 0] + 0.20 * width) | (x > points[308, 0] - 0.20 * width)
-    near = np.abs(y - np.interp(x, *_middle(face).T)) < 0.10 * width
-    blue, green, red = cv2.split(covered.astype(np.float32))
-    pale = (red - 0.5 * (blue + green)) * lip.sum() < 0.7 * (lip @ (-0.5, -0.5, 1.0)) * (red + green + blue)
-    odd = ((grey < 0.8 * float(lip @ _LUMA)) & (around > 0)) | (pale & (lips > 0))
-    soft = cv2.morphologyEx((odd & beside & near).astype(np.float32), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    share = cv2.GaussianBlur(soft, (0, 0), max(0.8, 0.012 * width))[..., None]
-    return cast(Picture, np.round(covered + (0.88 * lip - covered) * share).astype(np.uint8))
+    # Away from the corners less and less of it, so that no step is seen.
+    beside = np.minimum(x - points[78, 0], points[308, 0] - x) / width
+    near = np.abs(y - np.interp(x, *_middle(face).T)) / width
+    share = (1.0 - smoothstep(0.12, 0.26, beside)) * (1.0 - smoothstep(0.07, 0.12, near))
+    # A dot is darker than what is above and below it: not so where a moustache or the light makes all of it dark.
+    soft, away = cv2.GaussianBlur(grey, (0, 0), 0.03 * width), round(0.10 * width)
+    usual = np.minimum(np.minimum(np.roll(soft, away, axis=0), np.roll(soft, -away, axis=0)), float(lip @ _LUMA))
+    odd = ((grey < 0.8 * usual) & around) | (_like_teeth(covered, lip) & lips)
+    odd &= share > 0.0
+    fine = (lips & ~odd).astype(np.float32)
+    weight = cv2.GaussianBlur(fine, (0, 0), 0.06 * width)[..., None]
+    nearby = cv2.GaussianBlur(covered * fine[..., None], (0, 0), 0.06 * width) + 0.05 * 0.88 * lip
+    mended = cv2.morphologyEx(odd.astype(np.float32), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    share *= cv2.GaussianBlur(mended, (0, 0), max(0.8, 0.012 * width))
+    return cast(Picture, np.round(covered + (nearby / (weight + 0.05) - covered) * share[..., None]).astype(np.uint8))
+
+
+def _like_teeth(picture: Picture, lip: FloatArray) -> NDArray[np.bool_]:
+    """(height, width) whether a pixel is clearly less red than a lip of a colour (3,), and not dark."""
+    blue, green, red = cv2.split(picture.astype(np.float32))
+    total, redness = red + green + blue, float(lip @ (-0.5, -0.5, 1.0)) / float(lip.sum())
+    pale = (red - 0.5 * (blue + green)) < 0.7 * redness * total
+    return np.asarray(pale & (total > 0.5 * float(lip.sum())), np.bool_)
+
+
+def _opening(portrait: Picture, face: Face) -> Picture:
+    """(height, width) 255 between the inner lips, and on upper teeth beyond, since landmarks may miss an opening."""
+    points = face.points
+    mask = _fill(np.vstack([points[list(UPPER_INNER)], points[list(LOWER_INNER[-2:0:-1])]]), portrait)
+    lips = _fill(np.vstack([points[list(UPPER_OUTER)], points[list(LOWER_OUTER[-2:0:-1])]]), portrait)
+    x, y = np.arange(portrait.shape[1]), np.arange(portrait.shape[0])[:, None]
+    width = face.mouth_width
+    above = np.interp(x, *_middle(face).T) - y
+    near = (above > 0.0) & (above < 0.10 * width)  # what is pale on the lower lip is its shine
+    near &= np.minimum(x - points[78, 0], points[308, 0] - x) > 0.20 * width  # the corners are skin as often
+    teeth = near & (lips > 0) & _like_teeth(portrait, lip_colour(portrait, face))
+    _, parts = cv2.connectedComponents(((mask > 0) | teeth).astype(np.uint8))
+    return np.asarray(np.where(np.isin(parts, np.unique(parts[mask > 0])), 255, 0), np.uint8)
+
+
+def _covered(portrait: Picture, face: Face) -> Picture:
+    """The portrait with its teeth covered; only the surroundings of the lips are looked at."""
+    lips = face.points[[*UPPER_OUTER, *LOWER_OUTER]]
+    reach = 0.4 * face.mouth_width
+    low, high = (lips.min(axis=0) - reach).astype(int), (lips.max(axis=0) + reach).astype(int)
+    box = Box(low[0], low[1], high[0], high[1]).clipped(face.size)
+    covered: Picture = portrait.copy()
+    covered[box.pixels] = _cover_teeth(portrait[box.pixels], replace(face, points=face.points - (box.left, box.top)))
+    return covered
 
 
 def _cover_teeth(portrait: Picture, face: Face) -> Picture:
     """The portrait with everything between the lips overwritten by the nearest lip in the column."""
     height, width = portrait.shape[:2]
-    points = face.points
-    mask = _fill(np.vstack([points[list(UPPER_INNER)], points[list(LOWER_INNER[-2:0:-1])]]), portrait)
+    mask = _opening(portrait, face)
     size = max(3, int(0.03 * face.mouth_width) | 1)
     mask = cast(Picture, cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))))
     mask = cast(Picture, cv2.dilate(mask, np.ones((1, int(0.07 * face.mouth_width) | 1), np.uint8)))

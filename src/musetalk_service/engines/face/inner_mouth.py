@@ -19,6 +19,7 @@ from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import CURVE_POINTS, LipShape
 from musetalk_service.engines.face.photo_look import lip_colour, measure_look, median_colour
 from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
+from musetalk_service.engines.face.tongue import paint_tongue
 from musetalk_service.models.face import Mouth
 
 _MARGIN: Final = 4
@@ -32,6 +33,8 @@ _TONGUE: Final = np.array([112.0, 106.0, 192.0])
 _SEAM: Final = np.array([0.78, 0.76, 0.60], np.float32)
 _ARCH: Final = (1.0 - np.linspace(-1.0, 1.0, CURVE_POINTS) ** 2) ** 0.5
 """How the teeth's edge comes over the lower lip, corner to corner."""
+_SKIN: Final = 150.0
+"""Grey level of a usual skin."""
 _LEAST_GRAIN: Final = 0.5
 """Grey levels of noise below which none is added."""
 
@@ -57,7 +60,7 @@ class InnerMouth:
         exposure = look.exposure
         lip = lip_colour(portrait, face)
         self._cavity = (0.28 * lip * (0.75, 0.75, 1.0) + exposure * np.array([13.0, 12.0, 20.0])).astype(np.float32)
-        self._tongue = (0.78 * exposure * _TONGUE + 0.22 * lip).astype(np.float32)
+        self._tongue = paint_tongue(width, 0.78 * exposure * _TONGUE + 0.22 * lip, look.blur)
         self._wet_lip = (lip * (0.40, 0.40, 0.52)).astype(np.float32)
         self._inner_lip = (lip * (0.58, 0.58, 0.68)).astype(np.float32)
         own = photographed_row(portrait, face, centre) if closed.is_open else None
@@ -110,7 +113,7 @@ class InnerMouth:
             shade = _lip_shade(mask, gap, self._width)
             inside *= shade if bite == 0.0 else 1.0 - (1.0 - shade) * np.maximum(lips, 1.0 - bite)[..., None]
             if self._grain is not None:
-                inside += self._grain[: mask.shape[0], : mask.shape[1]]
+                inside *= self._grain[: mask.shape[0], : mask.shape[1]]
             soft = cv2.GaussianBlur(mask, (0, 0), self._feather)[..., None]
             rim = cv2.GaussianBlur(mask, (0, 0), self._feather + 0.75)[..., None] * (1.0 - soft)
             painted *= 1.0 - rim * _RIM
@@ -148,24 +151,26 @@ class InnerMouth:
         canvas: Canvas = dark[..., None] * (self._cavity * (1.0 - wet))
         canvas += self._wet_lip * wet
 
-        round_, tongue = _unit(mouth.round), _unit(mouth.tongue)
-        tip = lower_y - (0.05 + 0.14 * tongue) * width - 0.32 * jaw_drop
-        self._draw_tongue(canvas, x - place.x, y - tip, opening, round_, tongue)
+        tongue = _unit(mouth.tongue)
+        self._draw_tongue(canvas, place, mouth, lower_y - place.y, jaw_drop, opening)
         show = _unit(mouth.teeth_lower)
         if show > 0.0:
             # A tongue that comes forward lies over the lower teeth.
-            opacity = 0.92 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.3, 0.9, tongue)))
-            self._lower.draw(canvas, *place.below(jaw_drop + (0.050 - 0.035 * show) * width), opacity)
+            opacity = 0.92 * min(show / 0.25, 1.0) * (1.0 - float(smoothstep(0.6, 0.9, tongue)))
+            self._lower.draw(canvas, *place.below(jaw_drop + (0.020 - 0.015 * show) * width), opacity)
         # In a narrow opening the lower lip's inner side is seen: no dark line along the lip.
         near = np.clip(1.0 - (floor - y) / (0.030 * width), 0.0, 1.0)[..., None]
         canvas += (self._inner_lip - canvas) * (0.75 * max(1.0 - opening / (0.20 * width), 0.0) * near)
         return canvas
 
+    def _teeth_edge(self, mouth: Mouth) -> float:
+        """How far below the middle of the shut lips the upper teeth end, in pixels."""
+        return (0.062 * _unit(mouth.teeth_upper) - 0.06 * _unit(mouth.round)) * self._width
+
     def _draw_upper_teeth(self, canvas: Canvas, lip: float, place: "_Place", mouth: Mouth, bite: float) -> None:
         """Lay the upper teeth over the canvas; `lip` is the row of the lower lip's middle."""
-        width, round_, tongue = self._width, _unit(mouth.round), _unit(mouth.tongue)
-        # The tongue's tip shows below the upper teeth.
-        edge = (-0.012 + 0.082 * _unit(mouth.teeth_upper) - 0.06 * round_ - 0.055 * tongue**2) * width
+        width, round_ = self._width, _unit(mouth.round)
+        edge = self._teeth_edge(mouth)
         if bite > 0.0:
             edge += (lip - place.y + 0.02 * width - edge) * bite
             self._upper.shade(canvas, *place.below(edge + 0.025 * width), 0.35 * bite)
@@ -174,10 +179,10 @@ class InnerMouth:
             self._upper.draw(canvas, *place.below(edge))
         else:
             self._upper.draw(canvas, *place.below(edge - 0.04 * width))  # beside those that were seen
-            # Part of a grin is a raised lip: at other times less of the teeth is seen.
-            own.sprite.draw(
-                canvas, *place.below(edge + 0.5 * max(own.edge - edge, 0.0) * (1.0 - bite) * (1.0 - round_))
-            )
+            # Part of a grin is a raised lip: at other times less of the teeth is seen, least where the tongue is.
+            more = 0.5 * max(own.edge - edge, 0.0) * (1.0 - bite) * (1.0 - round_)
+            more *= 1.0 - 0.6 * _forward(mouth.tongue)
+            own.sprite.draw(canvas, *place.below(edge + more))
 
     def _light(self, canvas: Canvas, place: "_Place") -> None:
         """One side of the mouth may be brighter."""
@@ -185,20 +190,24 @@ class InnerMouth:
             x = np.arange(canvas.shape[1], dtype=np.float32) - np.float32(place.x)
             canvas *= np.exp(-self._slant * np.clip(x / (0.5 * self._width), -1.2, 1.2))[:, None]
 
-    def _draw_tongue(self, canvas: Canvas, x: Canvas, y: Canvas, opening: float, round_: float, tongue: float) -> None:
-        """Lay the tongue over the cavity; x from its middle line, y from its tip."""
-        width = self._width
-        half_width, half_height = 0.30 * width * (1.0 - 0.25 * round_), 0.20 * width * (1.0 + 0.4 * tongue)
-        across = x / half_width
-        distance = across**2 + (y / half_height - 1.0) ** 2
-        cover = np.clip((1.0 - distance) / 0.45, 0.0, 1.0)
-        cover *= min(opening / (0.10 * width), 1.0)
-        shade = np.clip(1.0 - distance, 0.0, 1.0)
-        # Behind the teeth it lies in their shade; forward it comes into the light.
-        shade *= 0.45 - 0.15 * tongue
-        shade += 0.50 + 0.62 * tongue**2
-        shade -= 0.10 * np.exp(-((across / 0.08) ** 2))
-        canvas += (shade[..., None] * self._tongue - canvas) * cover[..., None]
+    def _draw_tongue(
+        self, canvas: Canvas, place: "_Place", mouth: Mouth, floor: float, jaw_drop: float, opening: float
+    ) -> None:
+        """Lay the tongue over the cavity; `floor` is the lower lip's distance below the place, in pixels."""
+        width, tongue = self._width, _unit(mouth.tongue)
+        shown = min(opening / (0.10 * width), 1.0)
+        forward = _forward(tongue)
+        back = floor - (0.06 + 0.10 * tongue) * width - 0.40 * jaw_drop
+        self._tongue.body.draw(canvas, *place.below(back), shown)
+        if forward > 0.0:
+            # From behind the lower teeth up to behind the edge of the upper ones.
+            edge = self._teeth_edge(mouth) - 0.015 * width
+            self._tongue.blade.draw(canvas, *place.below(edge + 0.10 * width * (1.0 - forward)), shown * forward)
+
+
+def _forward(tongue: float) -> float:
+    """How far the tongue's blade has come up to the upper teeth, 0 to 1: in fluent speech, `tongue` is at most 0.6."""
+    return float(smoothstep(0.28, 0.52, tongue))
 
 
 def _unit(value: float) -> float:
@@ -214,13 +223,16 @@ def _light_slant(portrait: Picture, face: Face) -> float:
 
 
 def _grain(sigma: float, blur: float, width: float) -> Canvas:
-    """Noise like the portrait's for the largest opening, the same at every start, (h, w, 1)."""
+    """Noise like the portrait's for the largest opening, the same at every start, as factors (h, w, 1).
+
+    What is dark gets less of it: most of what is measured as grain on a skin is its texture, and that is lit.
+    """
     size = (int(1.2 * width) + 2 * _MARGIN, int(1.6 * width) + 2 * _MARGIN)
     noise = np.random.default_rng(0).normal(0.0, 1.0, size).astype(np.float32)
     if blur > 0.3:
         noise = cast(Canvas, cv2.GaussianBlur(noise, (0, 0), blur))
         noise /= noise.std()
-    return cast(Canvas, noise[..., None] * np.float32(sigma))
+    return cast(Canvas, 1.0 + noise[..., None] * np.float32(sigma / _SKIN))
 
 
 def _opening(upper: FloatArray, lower: FloatArray, width: int, height: int) -> Canvas:

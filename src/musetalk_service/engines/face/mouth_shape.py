@@ -38,6 +38,10 @@ _JAW, _WIDTH, _SMILE, _FLAT, _CHIN = range(FIELDS)
 CURVE_POINTS: Final = 33
 _JAW_RANGE: Final = 0.21
 """Drop of the chin at jaw 1, in nose-to-chin heights."""
+_LINE: Final = 0.018
+"""Half the thickness of the dark line between shut lips, in mouth widths."""
+_HOLLOW: Final = 0.12
+"""How far the cheeks go in, in drops of the chin."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class LipShape:
     """The mouth of one frame in picture pixels."""
 
     lips: FloatArray
-    """(40, 2) displacement of each lip point from the texture."""
+    """(40, 2) displacement of each lip point from the texture; the lower lip's skin goes a little over its edge."""
     fields: FloatArray
     """(5,) coefficients of the skin fields."""
     upper: FloatArray
@@ -82,6 +86,7 @@ class MouthShaper:
         ears = (face.points[RIGHT_EAR, 0] + face.points[LEFT_EAR, 0]) / 2
         self._axis = (ears + face.points[CHIN_TIP, 0] + middle[0]) / 3
         self._home = rest[list(LIPS)]
+        self._line = 0.0 if closed.is_open else _LINE * self._width
         self._offset = self._home - closed.source[list(LIPS)]
         t = np.clip(np.abs(self._along(self._home[:, 0])), 0.0, 1.0)
         self._t = t
@@ -124,13 +129,14 @@ class MouthShaper:
         out = np.zeros((FIELDS, len(points), 2))
 
         if not lips:
-            chin = smoothstep(-0.15, 0.55, down) * (1.0 - smoothstep(0.35, 0.98, side))
-            cheek = 0.30 * smoothstep(-0.9, 0.0, down) * smoothstep(0.30, 0.50, side)
-            cheek *= 1.0 - smoothstep(0.25, 0.75, side)
-            out[_JAW, :, 1] = np.where(down > 0, chin, cheek)
-            # The cheeks hollow slightly as the jaw goes down.
-            hollow = smoothstep(0.3, 0.9, side) * smoothstep(-0.5, 0.3, down)
-            out[_JAW, :, 0] = -0.05 * np.sign(x - centre_x) * hollow
+            # The jaw turns about its joints near the ears, so the chin moves most and the jaw line less towards the
+            # ears. The cheeks stretch: beside the mouth from the corners' height down, further out from the cheekbone.
+            out_there = smoothstep(0.30, 0.85, side)
+            reach = smoothstep(0.0, 1.0, (down + 0.15 + 0.60 * out_there) / (0.70 + 0.20 * out_there))
+            out[_JAW, :, 1] = reach * (1.0 - smoothstep(0.25, 1.05, side))
+            # They hollow as the jaw goes down.
+            hollow = smoothstep(0.30, 0.75, side) * (1.0 - smoothstep(0.85, 1.0, side)) * smoothstep(-0.6, 0.0, down)
+            out[_JAW, :, 0] = -_HOLLOW * np.sign(x - centre_x) * hollow
 
         fall = np.exp(-((np.maximum(t - 0.9, 0.0) / 0.75) ** 2))
         fall *= np.exp(-((np.maximum(np.abs(y - centre_y) - 0.12 * width, 0.0) / (0.45 * width)) ** 2))
@@ -230,12 +236,16 @@ class MouthShaper:
             meet = target[_LOWER_IN, 1] if tuck > 0 else 0.5 * (target[_UPPER_IN, 1] + target[_LOWER_IN, 1])
             target[_UPPER_IN, 1] = np.where(crossed, meet, target[_UPPER_IN, 1])
             target[_LOWER_IN, 1] = np.where(crossed, meet, target[_LOWER_IN, 1])
+        lips = target - self._home + self._offset
+        # The dark line between shut lips is the upper one's shadow: it does not stay on a lower lip that goes down.
+        gaps = target[_LOWER_IN, 1] - target[_UPPER_IN, 1]
+        lips[_LOWER_IN, 1] -= np.minimum(self._line, 0.5 * gaps)
         left, right = target[2:3], target[3:4]
         upper = self._spline @ np.concatenate([left, target[_UPPER_IN], right])
         lower = self._spline @ np.concatenate([left, target[_LOWER_IN], right])
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
         return LipShape(
-            lips=target - self._home + self._offset,
+            lips=lips,
             fields=gain * fields,
             upper=upper,
             lower=lower,

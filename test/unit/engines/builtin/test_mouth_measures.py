@@ -16,9 +16,12 @@ INNER_PAIRS = ((13, 14), (82, 87), (312, 317))
 
 
 def drawn(shaper: MouthShaper, closed: ClosedMouth, eyes: float, mouth: Mouth) -> tuple[float, float]:
-    moved = closed.source[list(LIPS)] + shaper.shape(mouth, 0.0).lips
+    shape = shaper.shape(mouth, 0.0)
+    moved = closed.source[list(LIPS)] + shape.lips
     point = dict(zip(LIPS, moved, strict=True))
-    gap = np.mean([point[low][1] - point[high][1] for high, low in INNER_PAIRS])
+    # Where the lower lip's edge is: its skin is drawn a little over it.
+    runs = [np.interp([point[high][0] for high, _ in INNER_PAIRS], *run.T) for run in (shape.upper, shape.lower)]
+    gap = np.mean(runs[1] - runs[0])
     return float(gap) / eyes, float(np.hypot(*(point[MOUTH_CORNERS[0]] - point[MOUTH_CORNERS[1]]))) / eyes
 
 

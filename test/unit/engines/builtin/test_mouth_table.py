@@ -76,3 +76,10 @@ def test_a_consonant_of_the_tongue_takes_the_lips_of_its_vowel() -> None:
 def test_h_takes_the_opening_of_its_vowel() -> None:
     both = _rows(("iy", 0.5), ("h", 0.5))
     assert abs(to_mouth(both, np.tile(both, (4, 1)), 0.0).jaw - _held("iy").jaw) < 0.05
+
+
+@pytest.mark.parametrize("name", ["th", "tdn", "l"])
+def test_the_tip_of_the_tongue_insists_against_vowels(name: str) -> None:
+    both = _rows(("aa", 0.5), (name, 0.5))
+    middle = 0.5 * (_held("aa").tongue + _held(name).tongue)
+    assert middle + 0.05 < to_mouth(both, np.tile(both, (4, 1)), 0.0).tongue < _held(name).tongue

@@ -62,6 +62,36 @@ def test_a_closed_grin_shows_no_teeth(grin: tuple[Picture, Points]) -> None:
     assert pale(shut) < 0.02
 
 
+def test_teeth_beside_the_landmarks_are_covered_too(grin: tuple[Picture, Points]) -> None:
+    """Landmarks of a drawn face may lie below its opening."""
+    picture, points = grin
+    missed = points.copy()
+    width = float(np.hypot(*(points[61, :2] - points[291, :2])))
+    missed[list(UPPER_INNER[1:-1]), 1] += 0.06 * width
+    covered = close_mouth(picture, Face.measure(missed)).texture
+    rows = np.s_[int(points[13, 1]) + 1 : int(points[14, 1]), int(points[81, 0]) : int(points[311, 0])]
+
+    def pale(drawn: Picture) -> float:
+        return float((cv2.cvtColor(drawn, cv2.COLOR_BGR2HSV)[rows][..., 1] < 70).mean())
+
+    assert pale(picture) > 0.3
+    assert pale(covered) < 0.03
+
+
+def test_a_dark_upper_lip_stays_as_it_is(grin: tuple[Picture, Points]) -> None:
+    """Where a moustache makes all of it dark, the corners get no paler than the middle."""
+    picture, points = grin
+    dark = picture.copy()
+    width = float(np.hypot(*(points[61, :2] - points[291, :2])))
+    lip = np.concatenate([points[list(UPPER_OUTER), :2] - (0, 0.2 * width), points[list(UPPER_INNER[::-1]), :2]])
+    beard = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(beard, [lip.astype(np.int32)], 255)
+    dark[beard > 0] = (30, 28, 34)
+    covered = close_mouth(dark, Face.measure(points)).texture
+    changed = cv2.absdiff(covered, dark)[beard > 0].max(axis=1)
+    assert (changed > 20).mean() < 0.03
+
+
 def test_a_closed_grin_moves_only_the_mouth(grin: tuple[Picture, Points]) -> None:
     picture, points = grin
     shut = BgrRenderer(picture, points).render(NEUTRAL, REST)

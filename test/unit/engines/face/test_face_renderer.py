@@ -74,7 +74,7 @@ def test_same_inputs_same_picture(renderer: BgrRenderer) -> None:
 def test_jaw_opens_the_mouth_monotonically(renderer: BgrRenderer, landmarks: Points) -> None:
     areas = [dark_area(renderer.render(NEUTRAL, Mouth(jaw=jaw)), landmarks) for jaw in (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)]
     assert all(b > a for a, b in itertools.pairwise(areas[1:])), areas
-    assert areas[1] >= areas[0]
+    assert areas[1] >= 0.9 * areas[0]  # the line between shut lips is dark, too
     assert areas[-1] > areas[0] + 300
 
 

@@ -1,10 +1,13 @@
 """The inside of the mouth against the portrait it is painted into."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from musetalk_service.engines.builtin.mouth_table import CLASSES, TABLE
 from musetalk_service.engines.face.landmarks import Face
 from musetalk_service.models.face import NEUTRAL, REST, Mouth
 from support.faces import BgrRenderer
@@ -73,6 +76,16 @@ def test_a_grainy_portrait_has_grainy_teeth(portrait: Picture, landmarks: Points
     assert (drawn[area].astype(float) - clean[area]).std() > 4.0
 
 
+def test_the_dark_of_the_mouth_has_little_grain(portrait: Picture, landmarks: Points) -> None:
+    noise = np.random.default_rng(0).normal(0.0, 8.0, portrait.shape[:2])[..., None]
+    noisy = np.asarray(np.clip(portrait + noise, 0, 255), np.uint8)
+    wide = BgrRenderer(noisy, landmarks).render(NEUTRAL, Mouth(jaw=1.0))
+    left, top = landmarks[13, :2].astype(int) - (8, -4)
+    dark = wide[top : top + 5, left : left + 17].astype(float)
+    assert dark.mean() < 50
+    assert cv2.Laplacian(dark.mean(axis=2), cv2.CV_64F).std() < 20
+
+
 def test_the_upper_teeth_bite_the_lower_lip(renderer: BgrRenderer, landmarks: Points) -> None:
     """At f the palest row lies on lower lip, with no dark between the two."""
     face = Face.measure(landmarks)
@@ -91,16 +104,50 @@ def test_the_upper_teeth_bite_the_lower_lip(renderer: BgrRenderer, landmarks: Po
     assert bitten[palest:].min() > lightness(at_rest).min() + 15
 
 
-def test_a_forward_tongue_is_seen_below_the_teeth(renderer: BgrRenderer, landmarks: Points) -> None:
-    """At th there is more flesh between the teeth and the lip, and less tooth."""
-    tip = renderer.render(NEUTRAL, Mouth(jaw=0.24, tongue=0.9, teeth_upper=0.9, upper_raise=0.15))
-    back = renderer.render(NEUTRAL, Mouth(jaw=0.24, tongue=0.0, teeth_upper=0.9, upper_raise=0.15))
+def redness(picture: Picture) -> NDArray[np.float64]:
+    """Red minus blue of each pixel: high for flesh, low for teeth and for the dark."""
+    return np.asarray(picture[..., 2].astype(float) - picture[..., 0])
+
+
+@pytest.mark.parametrize("sound", ["th", "l"])
+def test_the_tongue_is_seen_below_the_teeth(renderer: BgrRenderer, landmarks: Points, sound: str) -> None:
+    """At sounds of its tip there is lit flesh between the upper teeth and the lower lip."""
+    mouth = Mouth(*TABLE[CLASSES.index(sound)].tolist())
     middle, top = landmarks[13, :2].astype(int)
-    rows = np.s_[top - 1 : top + 7, middle - 6 : middle + 7]
+    rows = np.s_[top + 1 : top + 7, middle - 6 : middle + 7]
+    tip = renderer.render(NEUTRAL, mouth)[rows]
+    back = renderer.render(NEUTRAL, mouth._replace(tongue=0.1))[rows]
+    assert (tip[..., 2] > 110).mean() > (back[..., 2] > 110).mean() + 0.1
+    assert redness(tip).mean() > redness(back).mean() + 5
 
-    def flesh(picture: Picture) -> float:
-        blue, _, red = (picture[rows][..., channel].astype(float) for channel in range(3))
-        return float(((red > 110) & (red - blue > 35)).mean())
 
-    assert flesh(tip) > flesh(back) + 0.1
-    assert teeth_luma(tip, landmarks) < teeth_luma(back, landmarks)
+def test_the_tongue_lies_on_the_floor_of_an_open_mouth(renderer: BgrRenderer, landmarks: Points) -> None:
+    """At an open vowel the lower half shows flesh, darker than the lips, and the upper half the dark behind it."""
+    picture = renderer.render(NEUTRAL, Mouth(jaw=0.95, wide=0.15, teeth_upper=0.6, tongue=0.1))
+    middle, top = landmarks[13, :2].astype(int)
+    width = float(np.hypot(*(landmarks[61, :2] - landmarks[291, :2])))
+    dark, tongue = (
+        picture[top + int(a * width) : top + int(b * width), middle - 10 : middle + 11].reshape(-1, 3).mean(axis=0)
+        for a, b in ((0.05, 0.08), (0.15, 0.20))
+    )
+    lip = picture[top + int(0.27 * width), middle - 10 : middle + 11].mean(axis=0)
+    assert tongue.mean() > 1.5 * dark.mean()
+    assert tongue[2] - tongue[0] > 30
+    assert tongue.mean() < 0.8 * lip.mean()
+
+
+def test_both_rows_of_teeth_are_seen_at_s(renderer: BgrRenderer, landmarks: Points) -> None:
+    """Nearly shut, with a darker line between them."""
+    picture = renderer.render(NEUTRAL, Mouth(*TABLE[CLASSES.index("s")].tolist()))
+    middle, top = landmarks[13, :2].astype(int)
+    column = picture[top - 4 : top + 9, middle - 8 : middle + 9].mean(axis=(1, 2))
+    line = int(column[5:-3].argmin()) + 5
+    assert column[:line].max() > column[line] + 20
+    assert column[line:].max() > column[line] + 4
+
+
+def test_the_tongue_moves_without_jumps(renderer: BgrRenderer, landmarks: Points) -> None:
+    mouth = Mouth(jaw=0.5, teeth_upper=0.3)
+    seen = [mouth_area(renderer.render(NEUTRAL, mouth._replace(tongue=t)), landmarks) for t in np.linspace(0, 1, 41)]
+    steps = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(seen)]
+    assert max(steps) < 1.2

@@ -1,11 +1,12 @@
 """Where the lips go."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import close_mouth
-from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face
-from musetalk_service.engines.face.mouth_shape import MouthShaper
+from musetalk_service.engines.face.landmarks import CHIN_TIP, JAW_LINE, LOWER_INNER, UPPER_INNER, Face
+from musetalk_service.engines.face.mouth_shape import LIPS, MouthShaper
 from musetalk_service.models.face import REST, Mouth
 
 Picture = NDArray[np.uint8]
@@ -42,3 +43,34 @@ def test_a_free_lower_lip_loses_the_dent_of_the_upper_one(portrait: Picture, lan
     plain = MouthShaper(Face.measure(landmarks), close_mouth(portrait, Face.measure(landmarks)))
     assert bow(parted.lower) < bow(plain.shape(Mouth(jaw=0.5), 0.0).lower) + 0.02 * width
     assert (parted.lower[:, 1] >= parted.upper[:, 1]).all()
+
+
+def test_the_jaw_line_goes_down_with_the_chin(portrait: Picture, landmarks: Points) -> None:
+    """As a jaw that turns about the ears: the chin in full, the jaw line less and less towards the ears."""
+    face = Face.measure(landmarks)
+    shaper = MouthShaper(face, close_mouth(portrait, face))
+    jaw = shaper.shape(Mouth(jaw=1.0), 0.0).fields[0]
+    down = (shaper.fields(face.points)[0] * jaw)[:, 1] / face.lower_height
+    assert down[CHIN_TIP] == pytest.approx(0.21, abs=0.01)
+    half = down[list(JAW_LINE[: JAW_LINE.index(CHIN_TIP) + 1])]
+    assert (np.diff(half) > -1e-9).all() and half[0] == 0.0
+    assert 0.15 < half[JAW_LINE.index(172)] / half[-1] < 0.45 < half[JAW_LINE.index(150)] / half[-1] < 0.85
+
+
+def test_the_cheeks_hollow_while_the_jaw_goes_down(portrait: Picture, landmarks: Points) -> None:
+    face = Face.measure(landmarks)
+    inwards = MouthShaper(face, close_mouth(portrait, face)).fields(face.points)[0, [172, 397], 0]
+    assert inwards[0] > 0.05 and inwards[1] < -0.05
+
+
+def test_a_lower_lip_that_goes_down_leaves_the_dark_line_behind(portrait: Picture, landmarks: Points) -> None:
+    """Its skin is drawn over its edge by half the line's thickness, and not at all while the lips are shut."""
+    face = Face.measure(landmarks)
+    shaper = MouthShaper(face, close_mouth(portrait, face))
+    shut = shaper.shape(REST, 0.0)
+    middle = LIPS.index(14)
+    assert not shut.lips.any()
+    for jaw, hidden in ((0.05, 0.0), (0.5, 0.018 * face.mouth_width)):
+        parted = shaper.shape(Mouth(jaw=jaw), 0.0)
+        edge = parted.lower[16, 1] - shut.lower[16, 1]
+        assert hidden - 0.1 < edge - parted.lips[middle, 1] < 0.018 * face.mouth_width + 0.1
