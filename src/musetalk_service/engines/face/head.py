@@ -97,15 +97,15 @@ class HeadShift:
         x, y = self.lattice.enlarge_to(self.origins, *box)
         return WarpMaps(box, x, y)
 
-    def at(self, x: FloatArray | Flow, y: FloatArray | Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
-        return sample(self.nodes, *self.lattice.index(x, y))
+    def at(self, positions: Flow) -> Flow:
+        """Displacement that ends at positions, x and y of them: (2, h, w) pixels of (2, h, w)."""
+        return sample(self.nodes, *self.lattice.index(positions))
 
     def move(self, points: FloatArray) -> FloatArray:
         """Where points of the still picture go, (n, 2) pixels."""
-        moved = points
-        for _ in range(2):  # the displacement is known where it ends
-            moved = points + self.at(moved[:, :1], moved[:, 1:])[..., 0].T
+        still = points.T[..., None].astype(np.float32)
+        away = self.at(still + self.at(still))  # the displacement is known where it ends
+        moved: FloatArray = points + away[..., 0].T
         return moved
 
 

@@ -128,7 +128,8 @@ class Layers:
         luma, u, v = (plane.reshape(-1).astype(np.float32) for plane in plate)
         x_, y_ = (at.reshape(-1, _ROW).astype(np.float32) for at in (x, y))
         behind = (luma[pixels], u[samples], v[samples])
-        return Band(tuple(areas), x_, y_, pixels, *lattice.index(x_, y_), sited, samples, behind, bare)
+        column, row = lattice.index(np.stack([x_, y_]))
+        return Band(tuple(areas), x_, y_, pixels, column, row, sited, samples, behind, bare)
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""

@@ -6,6 +6,7 @@ The position along the mouth is t, -1 at the left corner, 0 in the middle, 1 at 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, cast
 
 import numpy as np
@@ -59,7 +60,7 @@ class LipShape:
     angle: float = 0.0
     """How far the head has turned the mouth, clockwise in radians."""
 
-    @property
+    @cached_property
     def gap(self) -> float:
         """Largest distance between the lips."""
         return float((self.lower[:, 1] - self.upper[:, 1]).max())
@@ -86,7 +87,7 @@ class MouthShaper:
         t = np.clip(np.abs(self._along(self._home[:, 0])), 0.0, 1.0)
         self._t = t
         self._edge = 1.0 - t**3
-        self._lip_fields = self.fields(self._home, lips=True)
+        self._lip_fields = self.fields(self._home, lips=True).reshape(FIELDS, -1)
         self._relax = self._relaxed_lower_lip()
         self._spline = spline_basis(len(UPPER_INNER), CURVE_POINTS)
 
@@ -209,7 +210,7 @@ class MouthShaper:
         upper_thick = width * (0.035 * m.round - 0.050 * m.press)
         lower_thick = width * (0.045 * m.round - 0.060 * m.press - 0.055 * tuck)
 
-        move = np.tensordot(fields, self._lip_fields, axes=1)
+        move = (fields @ self._lip_fields).reshape(-1, 2)
         dy = move[:, 1]
         dy[_CORNER] += 0.95 * corner
         lift = corner * t[_UPPER] ** 2 - raised * profile[_UPPER]
