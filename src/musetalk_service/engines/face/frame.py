@@ -121,8 +121,9 @@ class Frame:
         self._head = head
         self._mouth = mouth
         self._painted: list[tuple[Box, Picture]] = []
-        self._picture: Plane = texture.base.copy()
-        self.planes = planes_of(self._picture)
+        self.picture: Plane = texture.base.copy()
+        """As far as it is made."""
+        self.planes = planes_of(self.picture)
         if head is not None:
             for area in areas:
                 maps = head.part(area)
@@ -169,7 +170,7 @@ class Frame:
             self.planes.y[box.pixels] = y
             self.planes.u[box.chroma] = u
             self.planes.v[box.chroma] = v
-        return self._picture
+        return self.picture
 
 
 def _mix(below: NDArray[np.uint8], above: NDArray[np.uint8], cover: Flow) -> None:

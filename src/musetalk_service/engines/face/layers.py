@@ -18,9 +18,9 @@ from musetalk_service.engines.face.head import HeadShift
 from musetalk_service.engines.face.interpolation import Flow, Lattice, sample
 from musetalk_service.engines.face.landmarks import Picture
 from musetalk_service.models.media import FrameSize
-from musetalk_service.utils.i420 import Plane, Planes, from_bgr, planes_of
+from musetalk_service.utils.i420 import Plane, from_bgr
 
-_REACHES: Final = (3, 6, 12, 24, 56)
+_REACHES: Final = (3, 4, 6, 9, 14, 24, 56)
 """How far a pose may carry the silhouette, in pixels of a picture like the default avatar's: a band for each."""
 _MOUTH_REACH: Final = 8.0
 """How far a mouth may carry it besides."""
@@ -35,22 +35,22 @@ class Band(NamedTuple):
 
     areas: tuple[Box, ...]
     """Where the person may be, even, without overlap."""
-    x: Flow
+    x: NDArray[np.int16]
     """(n, 256) columns of the pixels that may show background; the last is repeated to fill the rows."""
-    y: Flow
-    pixels: NDArray[np.intp]
-    """Of each, its place in the luma plane."""
+    y: NDArray[np.int16]
     column: Flow
     """(n, 256) theirs on the head's lattice."""
     row: Flow
     sited: NDArray[np.intp]
     """Which of them carry chroma samples."""
-    samples: NDArray[np.intp]
-    """Of those, their places in a chroma plane."""
-    behind: tuple[Flow, Flow, Flow]
-    """What is seen there without the person: of the pixels, and of the samples in both chroma planes."""
-    bare: tuple[tuple[NDArray[np.intp], Plane], ...]
-    """What lies in the areas and the person never reaches: places and values in each plane."""
+    places: NDArray[np.intp]
+    """Of the pixels, then of those samples in U and in V: where they are in the flattened picture."""
+    behind: Plane
+    """(places,) what is seen there without the person."""
+    bare: NDArray[np.intp]
+    """Where the areas hold what the person never reaches."""
+    bare_values: Plane
+    """(bare,) what is there."""
 
 
 class Layers:
@@ -81,8 +81,8 @@ class Layers:
         """(h, w, 3) the portrait, with the person's colours beyond the silhouette."""
         # Where nothing of the person is seen the plate is the portrait itself.
         plate = np.where((matte > 0)[..., None], behind, portrait).astype(np.uint8)
-        planes = planes_of(from_bgr(plate))
-        self._bands = tuple(self._band(matte, max(2, round(reach * unit)), lattice, planes) for reach in _REACHES)
+        still = from_bgr(plate).reshape(-1)
+        self._bands = tuple(self._band(matte, max(2, round(reach * unit)), lattice, still) for reach in _REACHES)
 
         left, top, right, bottom = mouth
         self._mouth_bares = bool((matte[top:bottom, left:right] < _SOLID).any())
@@ -101,7 +101,7 @@ class Layers:
             return None
         return next((b for b, r in zip(self._bands, _REACHES, strict=True) if reach <= r * self._unit), self._bands[-1])
 
-    def _band(self, matte: Plane, reach: int, lattice: Lattice, plate: Planes) -> Band:
+    def _band(self, matte: Plane, reach: int, lattice: Lattice, plate: Plane) -> Band:
         width, height = self._size
         outer = _grown(matte > 0, reach) > 0
         areas = []
@@ -116,59 +116,52 @@ class Layers:
         loose = np.zeros((height, width), np.bool_)
         for box in areas:
             loose[box.pixels] = True
-        bare = _places(loose & ~outer, plate)
+        bare = _places(np.flatnonzero(loose & ~outer), self._size)[0]
         loose &= outer & (_grown(matte < _SOLID, reach) > 0)
         pixels = np.flatnonzero(loose)
         if not pixels.size:
             pixels = np.zeros(1, np.intp)
         pixels = np.append(pixels, np.repeat(pixels[-1:], -len(pixels) % _ROW))
-        y, x = np.divmod(pixels, width)
-        sited = np.flatnonzero((x % 2 == 0) & (y % 2 == 0))
-        samples = y[sited] // 2 * (width // 2) + x[sited] // 2
-        luma, u, v = (plane.reshape(-1).astype(np.float32) for plane in plate)
-        x_, y_ = (at.reshape(-1, _ROW).astype(np.float32) for at in (x, y))
-        behind = (luma[pixels], u[samples], v[samples])
-        column, row = lattice.index(np.stack([x_, y_]))
-        return Band(tuple(areas), x_, y_, pixels, column, row, sited, samples, behind, bare)
+        y, x = (at.reshape(-1, _ROW).astype(np.int16) for at in np.divmod(pixels, width))
+        column, row = lattice.index(np.stack([x, y]).astype(np.float32))
+        places, sited = _places(pixels, self._size)
+        return Band(tuple(areas), x, y, column, row, sited, places, plate[places], bare, plate[bare])
 
-    def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
-        """Put the background back where the moved person is not."""
-        x, y = band.x, band.y
+    def compose(self, picture: Plane, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
+        """Put the background back where the moved person is not, in an I420 picture."""
         if shift is not None:
             x, y = sample(0.5 * shift.origins, band.column, band.row)
+        else:
+            x, y = band.x.astype(np.float32), band.y.astype(np.float32)
         if mouth is not None and self._mouth_bares:
             left, top, right, bottom = mouth.box
             inside = (band.x >= left) & (band.x < right) & (band.y >= top) & (band.y < bottom)
             if inside.any():
-                column, row = (band.x[inside] - left).astype(np.intp), (band.y[inside] - top).astype(np.intp)
-                if shift is None:
-                    x, y = x.copy(), y.copy()
+                column, row = band.x[inside] - left, band.y[inside] - top
                 x[inside], y[inside] = 0.5 * mouth.x[row, column], 0.5 * mouth.y[row, column]
         fetch(self._matte)
         found = cv2.remap(self._matte, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cover = np.divide(found, np.float32(255.0), dtype=np.float32).reshape(-1)
         sited = cover[band.sited]
-        for plane, (at, values) in zip(planes, band.bare, strict=True):
-            plane.reshape(-1)[at] = values
-        _mix(planes.y, band.behind[0], band.pixels, cover)
-        _mix(planes.u, band.behind[1], band.samples, sited)
-        _mix(planes.v, band.behind[2], band.samples, sited)
+        cover = np.concatenate((cover, sited, sited))
+        flat = picture.reshape(-1)
+        flat[band.bare] = band.bare_values
+        mixed = np.subtract(flat[band.places], band.behind, dtype=np.float32)
+        mixed *= cover
+        mixed += band.behind
+        mixed += np.float32(0.5)
+        flat[band.places] = mixed.astype(np.uint8)
 
 
-def _mix(plane: Plane, below: Flow, at: NDArray[np.intp], cover: Flow) -> None:
-    flat = plane.reshape(-1)
-    mixed = flat[at] - below
-    mixed *= cover
-    mixed += below
-    mixed += np.float32(0.5)
-    flat[at] = mixed.astype(np.uint8)
+def _places(pixels: NDArray[np.intp], size: FrameSize) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """In a flattened I420 picture, of pixels by their numbers: theirs, then of the U and V that some of them carry.
 
-
-def _places(mask: NDArray[np.bool_], planes: Planes) -> tuple[tuple[NDArray[np.intp], Plane], ...]:
-    """Of the pixels of a mask, and of the chroma samples that they carry, the places and values."""
-    sampled = mask[::2, ::2]
-    found = [np.flatnonzero(part) for part in (mask, sampled, sampled)]
-    return tuple((at, plane.reshape(-1)[at]) for at, plane in zip(found, planes, strict=True))
+    Besides, which of them do.
+    """
+    y, x = np.divmod(pixels, size.width)
+    sited = np.flatnonzero((x % 2 == 0) & (y % 2 == 0))
+    samples = size.pixels + y[sited] // 2 * (size.width // 2) + x[sited] // 2
+    return np.concatenate((pixels, samples, samples + size.pixels // 4)), sited
 
 
 def _grown(mask: NDArray[np.bool_], reach: int) -> NDArray[np.uint8]:

@@ -116,7 +116,7 @@ class FaceRenderer:
             areas = band.areas if band is not None else ()
         frame = Frame(self._texture, shift, areas, maps)
         if layers is not None and band is not None:
-            layers.compose(frame.planes, band, shift, maps)
+            layers.compose(frame.picture, band, shift, maps)
         if shape is not None:
             self.inner.paint(frame, shape, mouth)
         # The upper lid follows the eye down.
