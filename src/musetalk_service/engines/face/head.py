@@ -23,8 +23,8 @@ _STILL: Final = 1.0 / 64.0
 """Pixels that count as no movement: `cv2.remap` rounds to 1/32."""
 _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
 """The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
-_LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
-"""Largest angles in radians, shifts, scale, breath and brow, in the pose's units."""
+_LIMITS: Final = np.array([8.0, 8.0, 8.0, 12.0, 12.0, 0.05, 4.0, 1.0], np.float32)
+"""Largest angles, shifts, scale, breath and brow, in the pose's units."""
 
 
 class Head:
@@ -62,8 +62,9 @@ class Head:
             (none, shoulders * face.unit),
             (none, -0.10 * face.eye_distance * brows),
         )
-        self._terms = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
-        self._terms = self._terms.astype(np.float32)
+        per_unit = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
+        per_unit[:, :3] *= np.deg2rad(1.0)
+        self._terms = per_unit.astype(np.float32)
         self._still = np.stack([x, y]).astype(np.float32)
         self.areas = _moving_areas(self._terms, lattice, self._box)
         """Where any pose moves pixels, without overlap."""
@@ -76,8 +77,8 @@ class Head:
         """
         if not any(pose[:_HEAD_FIELDS]):
             return None
-        amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
-        nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self.lattice.rows, self.lattice.cols)
+        amounts = np.minimum(np.maximum(np.array(pose[:_HEAD_FIELDS], np.float32), -_LIMITS), _LIMITS)
+        nodes = (self._terms @ amounts).reshape(2, self.lattice.rows, self.lattice.cols)
         # The displacement is small and smooth: its inverse is close enough to its negative.
         return HeadShift(self.lattice, nodes, 2.0 * (self._still - nodes))
 
@@ -111,7 +112,7 @@ class HeadShift:
 
 def _moving_areas(terms: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...]:
     """Bands of the picture, each as wide as what the largest pose moves in it."""
-    most = (np.abs(terms) @ _LIMITS.astype(np.float32)).reshape(2, lattice.rows, lattice.cols).max(axis=0) > _STILL
+    most = (np.abs(terms) @ _LIMITS).reshape(2, lattice.rows, lattice.cols).max(axis=0) > _STILL
     bands: list[Box] = []
     for band in np.array_split(np.arange(lattice.rows), _BANDS):
         rows = slice(max(int(band[0]) - 1, 0), int(band[-1]) + 2)

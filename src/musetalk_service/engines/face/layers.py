@@ -90,13 +90,13 @@ class Layers:
         near = _grown(edge, round(16 * unit))
         rows = np.clip(np.round(lattice.y[:, 0]), 0, self._size.height - 1).astype(np.intp)
         columns = np.clip(np.round(lattice.x[0]), 0, self._size.width - 1).astype(np.intp)
-        self._edge = near[np.ix_(rows, columns)] > 0
+        self._edge = np.flatnonzero(near[np.ix_(rows, columns)])
 
     def band(self, shift: HeadShift | None, with_mouth: bool) -> Band | None:
         """That which a movement needs; None for one that bares nothing of the background."""
         reach = _MOUTH_REACH * self._unit if with_mouth and self._mouth_bares else 0.0
         if shift is not None:
-            reach += 1.0 + float(np.abs(shift.nodes[:, self._edge]).max(initial=0.0))
+            reach += 1.0 + float(np.abs(shift.nodes.reshape(2, -1)[:, self._edge]).max(initial=0.0))
         if not reach:
             return None
         return next((b for b, r in zip(self._bands, _REACHES, strict=True) if reach <= r * self._unit), self._bands[-1])

@@ -89,7 +89,10 @@ class MouthShaper:
         self._edge = 1.0 - t**3
         self._lip_fields = self.fields(self._home, lips=True).reshape(FIELDS, -1)
         self._relax = self._relaxed_lower_lip()
-        self._spline = spline_basis(len(UPPER_INNER), CURVE_POINTS)
+        self._edges = np.zeros((2, CURVE_POINTS, len(LIPS)))
+        """Both lips' edges from all lip points."""
+        for lip, inner in enumerate((UPPER_INNER, LOWER_INNER)):
+            self._edges[lip][:, [LIPS.index(i) for i in inner]] = spline_basis(len(inner), CURVE_POINTS)
 
     def _along(self, x: FloatArray) -> FloatArray:
         centre = self.centre[0]
@@ -231,9 +234,7 @@ class MouthShaper:
             meet = target[_LOWER_IN, 1] if tuck > 0 else 0.5 * (target[_UPPER_IN, 1] + target[_LOWER_IN, 1])
             target[_UPPER_IN, 1] = np.where(crossed, meet, target[_UPPER_IN, 1])
             target[_LOWER_IN, 1] = np.where(crossed, meet, target[_LOWER_IN, 1])
-        left, right = target[2:3], target[3:4]
-        upper = self._spline @ np.concatenate([left, target[_UPPER_IN], right])
-        lower = self._spline @ np.concatenate([left, target[_LOWER_IN], right])
+        upper, lower = self._edges @ target
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
         return LipShape(
             lips=target - self._home + self._offset,
