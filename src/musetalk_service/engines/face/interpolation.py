@@ -85,7 +85,7 @@ def sample(planes: Flow, column: Flow, row: Flow, relative: bool = False) -> Flo
     Args:
         planes: (count, r, c) float32.
         column: (h, w) where each value is read.
-        row: as above.
+        row: as above, another array: of one array for both, OpenCV reads relative places wrongly at the rim.
         relative: counted from the place in the result instead of from the corner.
 
     Returns:
