@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from musetalk_service.preparation.errors import SegmenterError
 from musetalk_service.preparation.landmarker import FaceLandmarker
+from musetalk_service.preparation.model_file import PERSON_SEGMENTER, find_model
 from support.file_server import FileServer, serve_files
 from support.server_process import ServerProcess
 
@@ -60,6 +62,16 @@ def landmarker(landmarker_model: Path) -> Iterator[FaceLandmarker]:
     """Finds faces, in pictures of any kind."""
     with FaceLandmarker(landmarker_model) as tool:
         yield tool
+
+
+@pytest.fixture(scope="session")
+def segmenter_model(cache_dir: Path) -> Path:
+    """The person segmenter's model, fetched once as the service does; tests that need it are skipped without it."""
+    path = os.environ.get("PERSON_SEGMENTER_PATH")
+    try:
+        return find_model(PERSON_SEGMENTER, Path(path) if path else None, cache_dir, cache_dir)
+    except SegmenterError as error:
+        pytest.skip(error.message)
 
 
 @pytest.fixture

@@ -241,9 +241,7 @@ def _bench_face(arguments: argparse.Namespace) -> int:
         arguments.sources,
         out=arguments.out,
         as_json=arguments.json,
-        landmarker_path=settings.face_landmarker_path,
-        model_path=settings.model_path,
-        cache_dir=settings.cache_dir,
+        models=settings.preparation_models(),
     )
 
 

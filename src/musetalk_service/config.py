@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 from musetalk_service.errors import ConfigurationError
 from musetalk_service.models.media import FrameSize, parse_size
-from musetalk_service.models.preparation import PreparationLimits
+from musetalk_service.models.preparation import PreparationLimits, PreparationModels
 
 _MIN_SECRET_BYTES = 32
 _FRONT_ONLY = {
@@ -78,6 +78,14 @@ class Settings(BaseSettings):
     face_landmarker_path: Path | None = Field(
         None,
         description="Model that finds faces; empty: face_landmarker.task in MODEL_PATH, else fetched on first need.",
+    )
+    person_segmenter_path: Path | None = Field(
+        None,
+        description="Model that tells people from backgrounds; empty: selfie_segmentation.tflite in MODEL_PATH, "
+        "else fetched on first need. Without it the background bends a little where the head moves.",
+    )
+    avatar_layers: bool = Field(
+        True, description="Whether faces made from now on are told from their background, which then stays still."
     )
 
     # Model files, for `musetalk-service models`
@@ -329,6 +337,7 @@ class Settings(BaseSettings):
         "avatars_dir",
         "upload_source_dir",
         "face_landmarker_path",
+        "person_segmenter_path",
         "cache_dir",
         "tls_certfile",
         "tls_keyfile",
@@ -358,6 +367,16 @@ class Settings(BaseSettings):
             video_clips=self.avatar_video_clips,
             max_memory_mb=self.preparation_memory_mb,
             max_cpu_s=max(1, round(2 * self.preparation_timeout_s)),
+        )
+
+    def preparation_models(self) -> PreparationModels:
+        """Where the models are that avatars are made with."""
+        return PreparationModels(
+            landmarker=self.face_landmarker_path,
+            segmenter=self.person_segmenter_path,
+            layers=self.avatar_layers,
+            folder=self.model_path,
+            cache_dir=self.cache_dir,
         )
 
     @property

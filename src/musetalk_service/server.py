@@ -294,9 +294,7 @@ def _preparation_settings(settings: Settings) -> PreparationSettings:
         jobs=settings.preparation_jobs,
         queue=settings.preparation_queue,
         retry_after_s=settings.retry_after_s,
-        landmarker_path=settings.face_landmarker_path,
-        model_path=settings.model_path,
-        cache_dir=settings.cache_dir,
+        models=settings.preparation_models(),
     )
 
 

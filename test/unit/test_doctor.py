@@ -226,6 +226,19 @@ def test_a_landmarker_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch
     assert "there is no file" in machine.check_landmarker(settings).found
 
 
+def test_what_layers_need_is_told(tmp_path: Path) -> None:
+    places = {"model_path": tmp_path / "models", "cache_dir": tmp_path / "cache", "person_segmenter_path": None}
+    settings = load_settings().model_copy(update=places)
+    assert machine.check_segmenter(settings).found == "selfie_segmentation.tflite comes with the first avatar"
+    kept = tmp_path / "cache" / "selfie_segmentation.tflite"
+    kept.parent.mkdir()
+    kept.touch()
+    assert machine.check_segmenter(settings).found == str(kept)
+    wrong = settings.model_copy(update={"person_segmenter_path": tmp_path / "none"})
+    assert machine.check_segmenter(wrong).level == "warning"
+    assert "is off" in machine.check_segmenter(wrong.model_copy(update={"avatar_layers": False})).found
+
+
 def test_models_that_the_engine_lacks_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ENGINE", "musetalk")
     monkeypatch.setenv("MODEL_PATH", str(tmp_path / "models"))

@@ -37,7 +37,8 @@ def create(
     def work() -> str:
         consent = _ask_consent(consent_by, consent_note, required=settings.require_consent)
         manifest = _create(settings, file, _check_id(avatar_id), consent, actions=actions, crop=crop)
-        return f"{manifest.avatar_id}: made of a {manifest.source.kind}; connect as this user to see it"
+        bends = "" if manifest.matte is not None else " (without layers: its background bends where the head moves)"
+        return f"{manifest.avatar_id}: made of a {manifest.source.kind}{bends}; connect as this user to see it"
 
     return _tell(work)
 
@@ -58,9 +59,7 @@ def _create(
         consent=consent,
         limits=settings.preparation_limits(),
         timeout_s=settings.preparation_timeout_s,
-        landmarker_path=settings.face_landmarker_path,
-        model_path=settings.model_path,
-        cache_dir=settings.cache_dir,
+        models=settings.preparation_models(),
         report=_show_progress,
         official=official,
         actions=actions,

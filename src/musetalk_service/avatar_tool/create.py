@@ -21,6 +21,7 @@ from musetalk_service.models.preparation import (
     Line,
     Order,
     PreparationLimits,
+    PreparationModels,
     Progress,
     Refused,
     parse_line,
@@ -41,9 +42,7 @@ def create_avatar(
     consent: Consent | None,
     limits: PreparationLimits,
     timeout_s: float,
-    landmarker_path: Path | None,
-    model_path: Path,
-    cache_dir: Path,
+    models: PreparationModels,
     report: Callable[[str, float], None],
     official: str | None = None,
     actions: Mapping[str, Path] | None = None,
@@ -69,9 +68,7 @@ def create_avatar(
             version=new_version(),
             consent=consent,
             limits=limits,
-            landmarker_path=landmarker_path,
-            model_path=model_path,
-            cache_dir=cache_dir,
+            models=models,
         )
         finished = _run(order, command, timeout_s, report)
         manifest = order.manifest(finished)

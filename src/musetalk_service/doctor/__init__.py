@@ -23,6 +23,7 @@ _CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
     ("MODEL_PATH", machine.check_models),
     ("AVATARS_DIR", machine.check_avatars),
     ("avatars", machine.check_landmarker),
+    ("layers", machine.check_segmenter),
     ("CACHE_DIR", machine.check_cache),
     ("port", machine.check_port),
     ("TLS", service.check_tls),

@@ -22,6 +22,7 @@ from musetalk_service.doctor.finding import Finding
 from musetalk_service.engine_choice import why_not_musetalk
 from musetalk_service.errors import DownloadError
 from musetalk_service.model_files import missing_models
+from musetalk_service.models.checkpoint_catalogue import SEGMENTER
 
 _MODULES = {"opencv-python-headless": "cv2", "pyjwt": "jwt", "pyyaml": "yaml"}
 """Where a package's module is called otherwise."""
@@ -142,6 +143,20 @@ def check_landmarker(settings: Settings) -> Finding:
             "avatars", "warning", f"FACE_LANDMARKER_PATH: there is no file {path}", "correct it, or unset it"
         )
     return Finding("avatars", "ok", f"MediaPipe {importlib.metadata.version('mediapipe')}")
+
+
+def check_segmenter(settings: Settings) -> Finding:
+    """What tells a face from its background when an avatar is made; avatars are made without it, too."""
+    path, name = settings.person_segmenter_path, SEGMENTER.path
+    if not settings.avatar_layers:
+        return Finding("layers", "ok", "AVATAR_LAYERS is off: backgrounds bend a little where heads move")
+    if path is not None and not path.is_file():
+        return Finding(
+            "layers", "warning", f"PERSON_SEGMENTER_PATH: there is no file {path}", "correct it, or unset it"
+        )
+    places = [path] if path is not None else [settings.model_path / name, settings.cache_dir / name]
+    there = next((place for place in places if place.is_file()), None)
+    return Finding("layers", "ok", str(there) if there is not None else f"{name} comes with the first avatar")
 
 
 def _check_folder(name: str, path: Path, absent: str) -> Finding:

@@ -28,8 +28,8 @@ from musetalk_service.utils.pictures import PNG_HEAD, png_size
 DEFAULT_AVATAR = "default"
 _LARGEST_VIEW = 2048
 """Pixels a side of a picture that is read beside a portrait."""
-_MEMORY_PER_PICTURE_BYTE = 24
-"""A renderer's textures and warps against its picture: some 18 MB for 512x512."""
+_MEMORY_PER_PICTURE_BYTE = 30
+"""A renderer's textures and warps against its picture: some 23 MB for 512x512, half of it for layers."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,17 @@ def load_default_avatar() -> Avatar:
         size, read_matte = FrameSize(*row["size"]), partial(_read_picture, matte_file, grey=True)
         views.append(View(size, left, top, width, height, partial(_read_picture, file), read_matte))
     return replace(avatar, matte=matte, more_views=tuple(views), digest=digest.hexdigest()[:16])
+
+
+def add_matte(avatar: Avatar, png: bytes) -> Avatar:
+    """The avatar with what of its portrait is the person. Raises ``ValueError`` when it is no 512x512 PNG picture."""
+    if png_size(png) != BASE_SIZE:  # before it is decoded
+        raise ValueError(f"the matte of avatar {avatar.name!r} is not a {WIDTH}x{HEIGHT} PNG picture")
+    matte = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if matte is None:
+        raise ValueError(f"the matte of avatar {avatar.name!r} is damaged")
+    digest = hashlib.sha256(avatar.digest.encode() + png).hexdigest()[:16]
+    return replace(avatar, matte=np.asarray(matte, np.uint8), digest=digest)
 
 
 def add_large_view(avatar: Avatar, file: Path) -> Avatar:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, add_large_view, load_avatar
+from musetalk_service.engines.avatar import DEFAULT_AVATAR, Avatar, add_large_view, add_matte, load_avatar
 from musetalk_service.engines.base_video import read_base_video
 from musetalk_service.engines.painted_video import read_painted_video
 from musetalk_service.errors import ModelNotFoundError
@@ -204,6 +204,8 @@ def _read(ref: str, folder: Path, manifest: Manifest) -> Avatar:
         portrait = _member(folder, manifest.portrait).read_bytes()
         points = None if manifest.landmarks is None else _member(folder, manifest.landmarks).read_bytes()
         avatar = load_avatar(ref, portrait, points)
+        if manifest.matte is not None:
+            avatar = add_matte(avatar, _member(folder, manifest.matte).read_bytes())
         if manifest.large is not None:
             avatar = add_large_view(avatar, _member(folder, manifest.large))
         if manifest.base_video:

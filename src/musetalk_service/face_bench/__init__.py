@@ -13,9 +13,11 @@ from musetalk_service.face_bench.report import to_json, to_table
 from musetalk_service.face_bench.sheet import contact_sheet
 from musetalk_service.face_bench.subject import load_subject
 from musetalk_service.face_bench.track import make_track
-from musetalk_service.preparation.errors import PreparationError
+from musetalk_service.models.preparation import PreparationModels
+from musetalk_service.preparation.errors import PreparationError, SegmenterError
 from musetalk_service.preparation.landmarker import FaceLandmarker
-from musetalk_service.preparation.model_file import find_model
+from musetalk_service.preparation.model_file import FACE_LANDMARKER, find_model
+from musetalk_service.preparation.segmenter import PersonSegmenter, load_segmenter
 
 
 def main(
@@ -23,9 +25,7 @@ def main(
     *,
     out: Path | None,
     as_json: bool,
-    landmarker_path: Path | None,
-    model_path: Path,
-    cache_dir: Path,
+    models: PreparationModels,
 ) -> int:
     """Measure each source, write its sheet and film where asked, print; returns the exit status."""
     cv2.setNumThreads(1)
@@ -33,10 +33,12 @@ def main(
     results: list[Measures] = []
     failed = False
     try:
-        with FaceLandmarker(find_model(landmarker_path, model_path, cache_dir)) as landmarker:
+        found = find_model(FACE_LANDMARKER, models.landmarker, models.folder, models.cache_dir)
+        segmenter = _segmenter(models)
+        with FaceLandmarker(found) as landmarker:
             for source in sources:
                 try:
-                    subject = load_subject(source, landmarker)
+                    subject = load_subject(source, landmarker, segmenter)
                     done = run(subject, track, landmarker, _Bar(Path(source).name))
                     results.append(done.measures)
                     if out is not None:
@@ -53,6 +55,17 @@ def main(
     if results:
         print(to_json(results) if as_json else to_table(results))
     return 1 if failed else 0
+
+
+def _segmenter(models: PreparationModels) -> PersonSegmenter | None:
+    """Without one faces are drawn without layers."""
+    if not models.layers:
+        return None
+    try:
+        return load_segmenter(models)
+    except SegmenterError as error:
+        _complain(f"without layers: {error.message}")
+        return None
 
 
 def _complain(message: str) -> None:

@@ -15,8 +15,10 @@ from musetalk_service.engines.face.video_face import VideoFace
 from musetalk_service.models.face import NEUTRAL, REST, Mouth, Pose
 from musetalk_service.preparation.base_video import find_face, shut_mouths
 from musetalk_service.preparation.landmarker import FaceLandmarker
+from musetalk_service.preparation.matte import cut_out
 from musetalk_service.preparation.photo import PhotoLimits, make_portrait
 from musetalk_service.preparation.picture_file import is_picture, read_picture
+from musetalk_service.preparation.segmenter import PersonSegmenter
 from musetalk_service.preparation.video_file import VideoFrames, VideoLimits
 
 Picture = NDArray[np.uint8]
@@ -91,8 +93,8 @@ class VideoSubject:
         return self._face.draw(self._order[frame % len(self._order)], mouth)
 
 
-def load_subject(source: str, landmarker: FaceLandmarker) -> Subject:
-    """A face from a file, or the default one by its name.
+def load_subject(source: str, landmarker: FaceLandmarker, segmenter: PersonSegmenter | None = None) -> Subject:
+    """A face from a file, or the default one by its name. Without a segmenter a photo's background bends.
 
     Raises:
         PreparationError: no avatar can be made of the file.
@@ -101,18 +103,23 @@ def load_subject(source: str, landmarker: FaceLandmarker) -> Subject:
     started = time.perf_counter()
     if source == DEFAULT:
         avatar = load_default_avatar()
-        return _portrait(DEFAULT, avatar.portrait, avatar.landmarks, started)
+        return _portrait(DEFAULT, avatar.portrait, avatar.landmarks, avatar.matte, started)
     path = Path(source)
     limits = PhotoLimits()
     if not is_picture(path):
         return _video(path, landmarker, limits, started)
     photo = read_picture(path, max_pixels=limits.max_pixels)
     portrait = make_portrait(photo, landmarker, limits)
-    return _portrait(path.name, portrait.picture, portrait.landmarks, started)
+    matte = None
+    if segmenter is not None:
+        matte = cut_out(portrait.picture, portrait.landmarks, segmenter.believe(portrait.picture))
+    return _portrait(path.name, portrait.picture, portrait.landmarks, matte, started)
 
 
-def _portrait(name: str, picture: Picture, landmarks: NDArray[np.float32], started: float) -> Subject:
-    renderer = FaceRenderer(picture, landmarks)
+def _portrait(
+    name: str, picture: Picture, landmarks: NDArray[np.float32], matte: Picture | None, started: float
+) -> Subject:
+    renderer = FaceRenderer(picture, landmarks, matte)
     return PortraitSubject(name, renderer, int(landmarks[168, 1]), time.perf_counter() - started)
 
 

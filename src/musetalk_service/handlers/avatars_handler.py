@@ -86,6 +86,7 @@ class AvatarInfo(BaseModel):
     kind: Literal["photo", "video"]
     clips: dict[str, int] = Field(description="Frames of each clip, at 25 per second; what available_videos will say.")
     engines: list[str] = Field(description="Engines of this server that it is ready for.")
+    layers: bool = Field(description="Whether its background is known, and stays still behind a moving head.")
     consent: Consent | None
     thumbnail: str = Field(description="Path of a small JPEG picture.")
     preview: str = Field(description="Path of its idle clip as MP4.")
@@ -389,6 +390,7 @@ class AvatarsHandler:
             kind=manifest.source.kind,
             clips={clip: avatar.clip_frames(clip) for clip in avatar.clips},
             engines=sorted(there if avatar.has_face else there.intersection(manifest.engines)),
+            layers=avatar.matte is not None,
             consent=manifest.consent,
             thumbnail=f"/avatars/{user_id}/thumbnail.jpg",
             preview=f"/avatars/{user_id}/preview.mp4",
@@ -408,6 +410,7 @@ class AvatarsHandler:
             kind="video",
             clips={},
             engines=[],
+            layers=False,
             consent=None,
             thumbnail=f"/avatars/{user_id}/thumbnail.jpg",
             preview=f"/avatars/{user_id}/preview.mp4",

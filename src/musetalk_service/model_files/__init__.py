@@ -160,7 +160,13 @@ def _ask(licences: Sequence[tuple[Model, Licence]], is_accepted: bool) -> bool:
 
 def _facts(model: Model, state: str, settings: Settings) -> dict[str, object]:
     files = [
-        {"path": file.path, "size": file.size, "sha256": file.sha256, "url": file.address(settings.hf_endpoint)}
+        {
+            "path": file.path,
+            "size": file.size,
+            "sha256": file.sha256,
+            "url": file.address(settings.hf_endpoint),
+            "member": file.member or None,
+        }
         for file in model.files
     ]
     return {

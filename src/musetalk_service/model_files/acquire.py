@@ -14,6 +14,7 @@ from musetalk_service.model_files.lock import LockEntry, read_lock, record
 from musetalk_service.model_files.progress import ProgressBar, human
 from musetalk_service.models.checkpoint_catalogue import Licence, Model, ModelFile
 from musetalk_service.utils.download import Downloader, Remote
+from musetalk_service.utils.model_download import fetch_model_file
 from musetalk_service.utils.partial_file import bytes_there
 
 _SPARE_BYTES: Final = 64 << 20
@@ -101,16 +102,11 @@ def acquire(
     if licences and not accept(licences):
         raise AcquisitionError("nothing was fetched: the licences are not accepted (--accept-licence accepts them)")
     for number, (item, remote) in enumerate(zip(items, remotes, strict=True)):
-        size = item.file.size if item.file.sha256 is not None else None
+        target = model_path / item.file.path
         try:
             with ProgressBar(item.file.path, sys.stderr) as bar:
-                fetched = downloader(item.file).fetch(
-                    item.url,
-                    model_path / item.file.path,
-                    sha256=item.file.sha256,
-                    size=size,
-                    remote=remote,
-                    observer=bar,
+                fetched = fetch_model_file(
+                    downloader(item.file), item.file, item.url, target, remote=remote, observer=bar
                 )
         except DownloadError as error:
             raise AcquisitionError(_do_it_yourself(model_path, items[number:], error)) from error
@@ -165,7 +161,11 @@ def _do_it_yourself(model_path: Path, items: Iterable[Item], error: DownloadErro
         403: " Accept the model's terms on its page if it has any, and set HF_TOKEN to a token of that account.",
         407: " The proxy of HTTPS_PROXY wants a name and a password.",
     }.get(error.status or 0, "")
-    lines = [f"  {model_path / item.file.path}  from  {item.url}" for item in items]
+    lines = [
+        f"  {model_path / item.file.path}  from  {item.url}"
+        + (f"  (in it: {item.file.member})" if item.file.member else "")
+        for item in items
+    ]
     return f"{error}.{hint} The same command goes on from here; or put there yourself:\n" + "\n".join(lines)
 
 

@@ -89,6 +89,13 @@ class Manifest(_Model):
     large: Annotated[
         str | None, Field(description="The portrait's square in 1024x1024 pixels, where the upload has as many.")
     ] = None
+    matte: Annotated[
+        str | None,
+        Field(
+            description="Grey 512x512 picture: how much of each pixel of the portrait is the person, 255 all of it; "
+            "null: not known, and what is behind a moving head bends with it."
+        ),
+    ] = None
     base_video: Annotated[
         dict[Annotated[str, Field(pattern=CLIP_PATTERN)], ClipRange],
         Field(description="Clips among the frames of frames.npy; all others are drawn from the portrait."),

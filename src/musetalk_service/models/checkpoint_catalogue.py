@@ -30,6 +30,8 @@ class ModelFile:
     sha256: str | None
     url: str | None = None
     """Where it is, if not on a hub; None with no ``repository`` either: its users have to get it themselves."""
+    member: str = ""
+    """Its path in the tar archive that is there; empty: the file itself is there. Goes with ``sha256``."""
     repository: str | None = None
     """On the hub: OWNER/NAME."""
     revision: str = "main"
@@ -106,6 +108,14 @@ LANDMARKER: Final = ModelFile(
     3_758_596,
     "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
     url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+)
+
+SEGMENTER: Final = ModelFile(
+    "selfie_segmentation.tflite",
+    249_024,
+    "8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27",
+    url="https://registry.npmjs.org/@mediapipe/selfie_segmentation/-/selfie_segmentation-0.1.1675465747.tgz",
+    member="package/selfie_segmentation.tflite",
 )
 
 MODELS: Final = (
@@ -253,6 +263,13 @@ MODELS: Final = (
         Licence(_APACHE, "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker"),
         (LANDMARKER,),
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+    ),
+    Model(
+        "person-segmenter",
+        "tells people from what is behind them, so that a photo's background stays still behind a moving head",
+        Licence(_APACHE, "https://www.npmjs.com/package/@mediapipe/selfie_segmentation"),
+        (SEGMENTER,),
+        "https://chuoling.github.io/mediapipe/solutions/selfie_segmentation.html",
     ),
     Model(
         "wav2lip",

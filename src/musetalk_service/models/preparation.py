@@ -30,6 +30,21 @@ class PreparationLimits(_Model):
     max_cpu_s: Annotated[int, Field(gt=0, description="Of the process that reads it.")]
 
 
+class PreparationModels(_Model):
+    """Where the models are that avatars are made with."""
+
+    landmarker: Path | None = None
+    """FACE_LANDMARKER_PATH; without it the other places are searched."""
+    segmenter: Path | None = None
+    """PERSON_SEGMENTER_PATH; likewise."""
+    layers: bool = True
+    """Whether the segmenter is used at all."""
+    folder: Path
+    """MODEL_PATH."""
+    cache_dir: Path
+    """What is fetched is kept here."""
+
+
 class Crop(_Model):
     """The square of a picture or video that becomes the portrait, as its owner has chosen it."""
 
@@ -69,9 +84,7 @@ class Order(_Model):
     version: Annotated[str, Field(pattern=VERSION_PATTERN)]
     consent: Consent | None
     limits: PreparationLimits
-    landmarker_path: Path | None
-    model_path: Path
-    cache_dir: Path
+    models: PreparationModels
 
     def manifest(self, finished: "Finished") -> Manifest:
         """What is published with the staged files. Raises ``ValidationError`` for fields that no manifest has."""

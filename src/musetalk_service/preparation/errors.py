@@ -136,6 +136,13 @@ class LandmarkerError(PreparationError):
     advice = "The operator of this service can install what is missing."
 
 
+class SegmenterError(PreparationError):
+    """The person segmenter's model is missing: avatars are made without layers."""
+
+    code = "unavailable"
+    advice = "The operator of this service can install what is missing."
+
+
 class NotOfficialError(PreparationError):
     """The folder is no avatar of the published MuseTalk scripts, or not a whole one."""
 

@@ -15,10 +15,12 @@ import cv2
 from musetalk_service.models.avatar_manifest import Source
 from musetalk_service.models.preparation import Finished, Order, PreparationLimits, Progress, Refusal, Refused
 from musetalk_service.preparation.avatar import Report, prepare_avatar
-from musetalk_service.preparation.errors import LandmarkerError, PreparationError
+from musetalk_service.preparation.errors import LandmarkerError, PreparationError, SegmenterError
 from musetalk_service.preparation.landmarker import FaceLandmarker
-from musetalk_service.preparation.model_file import find_model
+from musetalk_service.preparation.matte_files import write_matte
+from musetalk_service.preparation.model_file import FACE_LANDMARKER, find_model
 from musetalk_service.preparation.official_video import take_official
+from musetalk_service.preparation.segmenter import load_segmenter
 
 _NICENESS = 10
 _MAX_FILE_BYTES = 4 << 30
@@ -45,6 +47,8 @@ def run(text: str) -> int:
             source, extra = _prepare(
                 order, landmarker, lambda stage, percent: say(Progress(stage=stage, percent=percent))
             )
+        say(Progress(stage="layers", percent=95))
+        extra |= _part_layers(order)
         say(Finished(source=source, extra=extra))
     except PreparationError as error:
         say(Refused(reason=Refusal(code=error.code, message=error.message, advice=error.advice)))
@@ -56,7 +60,8 @@ def run(text: str) -> int:
 
 def _find_landmarker(order: Order, stack: ExitStack) -> FaceLandmarker | LandmarkerError:
     try:
-        model = find_model(order.landmarker_path, order.model_path, order.cache_dir)
+        models = order.models
+        model = find_model(FACE_LANDMARKER, models.landmarker, models.folder, models.cache_dir)
         return stack.enter_context(FaceLandmarker(model))
     except LandmarkerError as error:
         return error
@@ -72,6 +77,17 @@ def _prepare(
         return take_official(order.source, order.staged, order.official, order.limits, landmarker, report)
     assert not isinstance(landmarker, LandmarkerError)
     return prepare_avatar(order.source, order.staged, order.limits, landmarker, report, order.actions, order.crop)
+
+
+def _part_layers(order: Order) -> dict[str, str]:
+    """Manifest fields of the matte; none without the segmenter, which is no reason to refuse an avatar."""
+    if not order.models.layers:
+        return {}
+    try:
+        return write_matte(order.staged, load_segmenter(order.models))
+    except SegmenterError as error:
+        print(f"avatar {order.avatar_id} is made without layers: {error.message}", file=sys.stderr)
+        return {}
 
 
 def _confine(limits: PreparationLimits) -> None:

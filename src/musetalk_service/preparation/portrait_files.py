@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+PORTRAIT: Final = "portrait.png"
+LANDMARKS: Final = "landmarks.json"
 _LARGE: Final = "portrait_1024.png"
 
 
@@ -19,18 +21,19 @@ def write_portrait(
     large: NDArray[np.uint8] | None = None,
 ) -> dict[str, Any]:
     """Portrait and landmarks, where there are any, and the larger picture if there is one; returns manifest fields."""
-    _write_png(staged / "portrait.png", picture)
+    write_png(staged / PORTRAIT, picture)
     if landmarks is None:
         return {"landmarks": None}
     points = [[round(float(value), 3) for value in row] for row in landmarks]
-    (staged / "landmarks.json").write_text(json.dumps({"points": points}))
+    (staged / LANDMARKS).write_text(json.dumps({"points": points}))
     if large is None:
         return {}
-    _write_png(staged / _LARGE, large)
+    write_png(staged / _LARGE, large)
     return {"large": _LARGE}
 
 
-def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Without loss. Raises ``OSError``."""
     encoded, data = cv2.imencode(".png", picture)
     if not encoded:
         raise OSError(f"{path.name} cannot be encoded")

@@ -29,6 +29,7 @@ from musetalk_service.models.preparation import (
     Line,
     Order,
     PreparationLimits,
+    PreparationModels,
     Progress,
     Refusal,
     Refused,
@@ -64,9 +65,7 @@ class PreparationSettings:
     queue: int
     """More of them wait; beyond that they are refused."""
     retry_after_s: int
-    landmarker_path: Path | None
-    model_path: Path
-    cache_dir: Path
+    models: PreparationModels
 
 
 @dataclass
@@ -151,8 +150,8 @@ class PreparationService:
         from which none can be made.
         """
         name = f"~{secrets.token_hex(8)}"
-        self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        upload = self._settings.cache_dir / f"face-{name[1:]}"
+        self._settings.models.cache_dir.mkdir(parents=True, exist_ok=True)
+        upload = self._settings.models.cache_dir / f"face-{name[1:]}"
         self.check_room(name)
         await asyncio.to_thread(upload.write_bytes, picture)
         try:
@@ -250,9 +249,7 @@ class PreparationService:
             version=new_version(),
             consent=job.consent,
             limits=settings.limits,
-            landmarker_path=settings.landmarker_path,
-            model_path=settings.model_path,
-            cache_dir=settings.cache_dir,
+            models=settings.models,
         )
         process = await asyncio.create_subprocess_exec(
             *self._command,

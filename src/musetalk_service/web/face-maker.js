@@ -15,6 +15,7 @@ const STAGES = {
   face: "Looking for the face",
   portrait: "Cutting out the portrait",
   mouth: "Closing the mouth in each frame",
+  layers: "Telling you from your background",
   encoding: "Learning to move",
   done: "Done",
 };

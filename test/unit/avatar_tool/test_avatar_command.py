@@ -17,7 +17,7 @@ from musetalk_service.avatar_tool.create import CreationError, create_avatar
 from musetalk_service.cli import main
 from musetalk_service.engines.avatar_library import OFFICIAL_NAMES, AvatarLibrary
 from musetalk_service.models.avatar_manifest import Manifest
-from musetalk_service.models.preparation import PreparationLimits
+from musetalk_service.models.preparation import PreparationLimits, PreparationModels
 from support.avatars import publish
 from support.official_avatars import write_official
 from support.preparation_child import COMMAND
@@ -44,9 +44,7 @@ def _create(root: Path, does: str, timeout_s: float = 60.0) -> list[float]:
         consent=None,
         limits=LIMITS,
         timeout_s=timeout_s,
-        landmarker_path=None,
-        model_path=root,
-        cache_dir=root,
+        models=PreparationModels(folder=root, cache_dir=root),
         report=lambda stage, percent: seen.append(percent),
         command=COMMAND,
     )

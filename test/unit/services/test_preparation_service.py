@@ -11,7 +11,7 @@ import pytest
 
 from musetalk_service.errors import AtCapacityError, ConflictError
 from musetalk_service.models.avatar_manifest import Consent
-from musetalk_service.models.preparation import JobStatus, PreparationLimits
+from musetalk_service.models.preparation import JobStatus, PreparationLimits, PreparationModels
 from musetalk_service.services.preparation_service import PreparationService, PreparationSettings
 from support.in_process import Service, started_service
 from support.preparation_child import COMMAND
@@ -29,9 +29,7 @@ class Jobs:
             jobs=1,
             queue=1,
             retry_after_s=5,
-            landmarker_path=None,
-            model_path=folder,
-            cache_dir=folder,
+            models=PreparationModels(folder=folder, cache_dir=folder),
         )
         self.avatars = service.front.avatars
         self.service = PreparationService(self.avatars, settings, COMMAND)

@@ -66,7 +66,10 @@ class Head:
         per_unit[:, :3] *= np.deg2rad(1.0)
         self._terms = per_unit.astype(np.float32)
         self._still = np.stack([x, y]).astype(np.float32)
-        self.areas = _moving_areas(self._terms, lattice, self._box)
+        extents = np.abs(self._terms) @ _LIMITS
+        self.farthest: Flow = np.hypot(*extents.reshape(2, lattice.rows, lattice.cols))
+        """(rows, cols) pixels that the nodes move at most, whatever the pose."""
+        self.areas = _moving_areas(self.farthest, lattice, self._box)
         """Where any pose moves pixels, without overlap."""
 
     def shift(self, pose: Pose) -> "HeadShift | None":
@@ -110,9 +113,9 @@ class HeadShift:
         return moved
 
 
-def _moving_areas(terms: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...]:
+def _moving_areas(farthest: Flow, lattice: Lattice, picture: Box) -> tuple[Box, ...]:
     """Bands of the picture, each as wide as what the largest pose moves in it."""
-    most = (np.abs(terms) @ _LIMITS).reshape(2, lattice.rows, lattice.cols).max(axis=0) > _STILL
+    most = farthest > _STILL
     bands: list[Box] = []
     for band in np.array_split(np.arange(lattice.rows), _BANDS):
         rows = slice(max(int(band[0]) - 1, 0), int(band[-1]) + 2)

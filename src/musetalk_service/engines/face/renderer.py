@@ -82,7 +82,7 @@ class FaceRenderer:
         self._head = Head(face)
         self._layers = None
         if matte is not None:
-            self._layers = Layers(closed.texture, matte, face.unit, self._head.lattice, self._warp.box)
+            self._layers = Layers(closed.texture, matte, face.unit, self._head, self._warp.box)
         self._texture = Texture(closed.texture, self._layers.person if self._layers is not None else None)
         self.folds = Folds(face, closed, self._shaper)
         """Shades the cheeks when lips are spread."""
@@ -116,7 +116,7 @@ class FaceRenderer:
             areas = band.areas if band is not None else ()
         frame = Frame(self._texture, shift, areas, maps)
         if layers is not None and band is not None:
-            layers.compose(frame.picture, band, shift, maps)
+            layers.compose(frame.planes, band, shift, maps)
         if shape is not None:
             self.inner.paint(frame, shape, mouth)
         # The upper lid follows the eye down.

@@ -75,6 +75,30 @@ def test_the_mouth_alone_moves_no_background(lined: Picture, matte: Picture, lan
     assert np.array_equal(picture[:512][matte == 0], from_bgr(lined)[:512][matte == 0])
 
 
+def test_beside_a_speaking_mouth_a_soft_edge_stays_as_it_is(
+    portrait: Picture, matte: Picture, landmarks: Points
+) -> None:
+    """The matte of a narrow neck ends where the mouth still moves pixels."""
+    narrow = matte.copy()
+    narrow[360:] = 0
+    soft = np.asarray(cv2.blur(narrow, (9, 9)), np.uint8)
+    picture = FaceRenderer(portrait, landmarks, soft).render(NEUTRAL, SPEAKING)
+    assert np.array_equal(picture[:250], from_bgr(portrait)[:250])
+
+
+@pytest.mark.parametrize("wide", [1, 9])
+def test_the_edge_does_not_jump_when_the_head_comes_to_rest(
+    portrait: Picture, matte: Picture, landmarks: Points, wide: int
+) -> None:
+    """Also with a matte that is softer than the edge in the picture."""
+    soft = np.asarray(cv2.blur(matte, (wide, wide)), np.uint8)
+    hardly = Pose(yaw=0.02)
+    resting = from_bgr(portrait)[:512].astype(int)
+    jump = np.abs(FaceRenderer(portrait, landmarks, soft).render(hardly, REST)[:512] - resting)
+    without = np.abs(FaceRenderer(portrait, landmarks).render(hardly, REST)[:512] - resting)
+    assert (jump > without.max()).mean() < 0.002
+
+
 def test_a_matte_of_another_size_is_refused(portrait: Picture, landmarks: Points) -> None:
     with pytest.raises(ValueError, match="matte must be"):
         FaceRenderer(portrait, landmarks, np.zeros((256, 256), np.uint8))
