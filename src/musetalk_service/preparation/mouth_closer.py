@@ -117,7 +117,7 @@ class MouthCloser:
         left, top, right, bottom = _around(self._box, matrix, frame.shape)
         y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
         (a, b, c), (d, e, f) = back.astype(np.float32)
-        column, row = lattice.index(a * x + b * y + c, d * x + e * y + f)
+        column, row = lattice.index(np.stack([a * x + b * y + c, d * x + e * y + f]))
         move = cv2.remap(flow, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         (a, b, _), (d, e, _) = matrix.astype(np.float32)
         from_x = x + a * move[..., 0] + b * move[..., 1]

@@ -30,8 +30,9 @@ def nal_type(nal: bytes) -> int:
 
 
 def is_idr(access_unit: bytes) -> bool:
-    """Whether the access unit has an IDR slice."""
-    return any(nal_type(nal) == NAL_IDR for nal in nal_units(access_unit) if nal)
+    """Whether the access unit has an IDR slice, as all its slices then are: the first one tells."""
+    types = (access_unit[found.end()] & 0x1F for found in _NAL.finditer(access_unit) if found.end() < len(access_unit))
+    return next((kind == NAL_IDR for kind in types if kind in (NAL_SLICE, NAL_IDR)), False)
 
 
 def escape(rbsp: bytes) -> bytes:

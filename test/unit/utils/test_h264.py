@@ -63,6 +63,13 @@ def test_nal_units_of_an_idr(access_unit: bytes) -> None:
     assert h264.is_idr(access_unit)
 
 
+def test_the_first_slice_tells_whether_it_is_an_idr() -> None:
+    parameters = b"\0\0\0\1\x67\x42" + b"\0\0\0\1\x68\xce"
+    assert h264.is_idr(parameters + b"\0\0\1\x65\x88")
+    assert not h264.is_idr(parameters + b"\0\0\1\x41\x9a")
+    assert not h264.is_idr(parameters) and not h264.is_idr(parameters + b"\0\0\1")
+
+
 def test_start_codes_of_three_bytes_are_understood(access_unit: bytes) -> None:
     short = access_unit.replace(b"\0\0\0\1", b"\0\0\1")
     assert list(h264.nal_units(short)) == list(h264.nal_units(access_unit))

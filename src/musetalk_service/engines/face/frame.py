@@ -80,19 +80,21 @@ class Texture:
         moved = portrait if moved is None else moved
         self.double = double_size(moved)
         """(2 * height, 2 * width, 3) BGR."""
+        self._double_bytes = self.double.reshape(2 * height, -1)
         self._luma = from_bgr(self.double)[: 2 * height].copy()
         # Not from chroma for each pixel, which looks the same: a source of a quarter stays in the cache with the luma.
         # Four channels are read in half the time of two: OpenCV has that case vectorised.
         _, u, v = planes_of(from_bgr(moved))
         nothing = np.zeros_like(u)
         self._chroma = np.dstack([u, v, nothing, nothing])
+        self._chroma_bytes = self._chroma.reshape(len(u), -1)
 
     def read(self, maps: WarpMaps, into: Planes) -> None:
         """Put the pixels of a rectangle into planes of its size."""
         x, y = maps.x[::2, ::2] * np.float32(0.25), maps.y[::2, ::2] * np.float32(0.25)
         top, bottom = maps.box.top, maps.box.bottom
         fetch(self._luma[2 * top : 2 * bottom])
-        fetch(self._chroma[top // 2 : bottom // 2].reshape((bottom - top) // 2, -1))
+        fetch(self._chroma_bytes[top // 2 : bottom // 2])
         cv2.remap(self._luma, maps.x, maps.y, cv2.INTER_LINEAR, dst=into.y, borderMode=cv2.BORDER_REPLICATE)
         chroma = _sample(self._chroma, x, y)
         into.u[:], into.v[:] = chroma[..., 0], chroma[..., 1]
@@ -100,7 +102,7 @@ class Texture:
     def read_bgr(self, maps: WarpMaps) -> Picture:
         """The pixels of a rectangle, (h, w, 3) BGR."""
         left, top, right, bottom = maps.box
-        fetch(self.double[2 * top : 2 * bottom, 2 * left : 2 * right].reshape(2 * (bottom - top), -1))
+        fetch(self._double_bytes[2 * top : 2 * bottom, 6 * left : 6 * right])
         return _sample(self.double, maps.x, maps.y)
 
 
@@ -121,8 +123,9 @@ class Frame:
         self._head = head
         self._mouth = mouth
         self._painted: list[tuple[Box, Picture]] = []
-        self._picture: Plane = texture.base.copy()
-        self.planes = planes_of(self._picture)
+        self.picture: Plane = texture.base.copy()
+        """As far as it is made."""
+        self.planes = planes_of(self.picture)
         if head is not None:
             for area in areas:
                 maps = head.part(area)
@@ -135,8 +138,8 @@ class Frame:
 
     def lay(self, maps: WarpMaps, cover: Flow) -> None:
         """Lay pixels of the portrait from elsewhere over a rectangle, by a coverage of 0 to 1 for each."""
-        left, top, right, bottom = maps.box
-        below, above = self._part(maps.box), planes_of(np.empty(((bottom - top) * 3 // 2, right - left), np.uint8))
+        below = self._part(maps.box)
+        above = Planes(*(np.empty_like(plane) for plane in below))
         self.texture.read(maps, above)
         sparse = cover[::2, ::2]
         _mix(below.y, above.y, cover)
@@ -169,7 +172,7 @@ class Frame:
             self.planes.y[box.pixels] = y
             self.planes.u[box.chroma] = u
             self.planes.v[box.chroma] = v
-        return self._picture
+        return self.picture
 
 
 def _mix(below: NDArray[np.uint8], above: NDArray[np.uint8], cover: Flow) -> None:
@@ -188,7 +191,7 @@ def fetch(rows: NDArray[np.uint8]) -> None:
     Encoding the frame before has driven them out. Read in order they come several at a time; `cv2.remap`, which
     gathers, would wait for each.
     """
-    rows[:, ::_CACHE_LINE].max(initial=0)
+    rows[:, ::_CACHE_LINE].copy()
 
 
 def _sample(source: NDArray[np.uint8], x: Flow, y: Flow) -> NDArray[np.uint8]:

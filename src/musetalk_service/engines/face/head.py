@@ -23,8 +23,8 @@ _STILL: Final = 1.0 / 64.0
 """Pixels that count as no movement: `cv2.remap` rounds to 1/32."""
 _HEAD_FIELDS: Final = Pose._fields.index("brow") + 1
 """The pose begins with the head's fields: yaw, pitch, roll, shifts, scale, breath and brow."""
-_LIMITS: Final = np.array([*np.deg2rad([8.0, 8.0, 8.0]), 12.0, 12.0, 0.05, 4.0, 1.0])
-"""Largest angles in radians, shifts, scale, breath and brow, in the pose's units."""
+_LIMITS: Final = np.array([8.0, 8.0, 8.0, 12.0, 12.0, 0.05, 4.0, 1.0], np.float32)
+"""Largest angles, shifts, scale, breath and brow, in the pose's units."""
 
 
 class Head:
@@ -62,10 +62,11 @@ class Head:
             (none, shoulders * face.unit),
             (none, -0.10 * face.eye_distance * brows),
         )
-        self._terms = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
-        self._terms = self._terms.astype(np.float32)
+        per_unit = np.stack([np.stack(term) for term in terms], axis=-1).reshape(-1, len(terms))
+        per_unit[:, :3] *= np.deg2rad(1.0)
+        self._terms = per_unit.astype(np.float32)
         self._still = np.stack([x, y]).astype(np.float32)
-        extents = np.abs(self._terms) @ _LIMITS.astype(np.float32)
+        extents = np.abs(self._terms) @ _LIMITS
         self.farthest: Flow = np.hypot(*extents.reshape(2, lattice.rows, lattice.cols))
         """(rows, cols) pixels that the nodes move at most, whatever the pose."""
         self.areas = _moving_areas(self.farthest, lattice, self._box)
@@ -79,8 +80,8 @@ class Head:
         """
         if not any(pose[:_HEAD_FIELDS]):
             return None
-        amounts = np.clip((*np.deg2rad(pose[:3]), *pose[3:_HEAD_FIELDS]), -_LIMITS, _LIMITS)
-        nodes = (self._terms @ amounts.astype(np.float32)).reshape(2, self.lattice.rows, self.lattice.cols)
+        amounts = np.minimum(np.maximum(np.array(pose[:_HEAD_FIELDS], np.float32), -_LIMITS), _LIMITS)
+        nodes = (self._terms @ amounts).reshape(2, self.lattice.rows, self.lattice.cols)
         # The displacement is small and smooth: its inverse is close enough to its negative.
         return HeadShift(self.lattice, nodes, 2.0 * (self._still - nodes))
 
@@ -100,15 +101,15 @@ class HeadShift:
         x, y = self.lattice.enlarge_to(self.origins, *box)
         return WarpMaps(box, x, y)
 
-    def at(self, x: FloatArray | Flow, y: FloatArray | Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
-        return sample(self.nodes, *self.lattice.index(x, y))
+    def at(self, positions: Flow) -> Flow:
+        """Displacement that ends at positions, x and y of them: (2, h, w) pixels of (2, h, w)."""
+        return sample(self.nodes, *self.lattice.index(positions))
 
     def move(self, points: FloatArray) -> FloatArray:
         """Where points of the still picture go, (n, 2) pixels."""
-        moved = points
-        for _ in range(2):  # the displacement is known where it ends
-            moved = points + self.at(moved[:, :1], moved[:, 1:])[..., 0].T
+        still = points.T[..., None].astype(np.float32)
+        away = self.at(still + self.at(still))  # the displacement is known where it ends
+        moved: FloatArray = points + away[..., 0].T
         return moved
 
 

@@ -18,7 +18,7 @@ from musetalk_service.engines.face.interpolation import smoothstep
 from musetalk_service.engines.face.landmarks import Face, FloatArray, Picture
 from musetalk_service.engines.face.mouth_shape import CURVE_POINTS, LipShape
 from musetalk_service.engines.face.photo_look import lip_colour, measure_look, median_colour
-from musetalk_service.engines.face.teeth import Canvas, paint_row, photographed_row
+from musetalk_service.engines.face.teeth import Canvas, coloured, paint_row, photographed_row, thrice
 from musetalk_service.engines.face.tongue import paint_tongue
 from musetalk_service.models.face import Mouth
 
@@ -114,10 +114,10 @@ class InnerMouth:
             inside *= shade if bite == 0.0 else 1.0 - (1.0 - shade) * np.maximum(lips, 1.0 - bite)[..., None]
             if self._grain is not None:
                 inside *= self._grain[: mask.shape[0], : mask.shape[1]]
-            soft = cv2.GaussianBlur(mask, (0, 0), self._feather)[..., None]
-            rim = cv2.GaussianBlur(mask, (0, 0), self._feather + 0.75)[..., None] * (1.0 - soft)
-            painted *= 1.0 - rim * _RIM
-            painted += (inside - painted) * soft
+            soft = cv2.GaussianBlur(mask, (0, 0), self._feather)
+            rim = cv2.GaussianBlur(mask, (0, 0), self._feather + 0.75) * (1.0 - soft)
+            painted *= 1.0 - coloured(rim, _RIM)
+            painted += (inside - painted) * thrice(soft)
         shut = 0.035 * self._width
         if self._painted_seam and gap < shut:
             painted *= 1.0 - _seam_line(0.5 * (upper + lower), area.shape, 1.0 - gap / shut)
@@ -252,7 +252,7 @@ def _lip_shade(mask: Canvas, gap: float, width: float) -> Canvas:
     shift = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.1 * sigma]])
     light = np.minimum(near, cv2.warpAffine(near, shift, (mask.shape[1], mask.shape[0])))
     loss = np.clip(0.36 * (1.7 - 1.9 * light) / 0.95, 0.0, 0.36)
-    return cast(Canvas, 1.0 - loss[..., None] * _SHADE)
+    return 1.0 - coloured(loss, _SHADE)
 
 
 def _seam_line(path: FloatArray, shape: tuple[int, ...], strength: float) -> NDArray[np.float32]:

@@ -85,7 +85,7 @@ def sample(planes: Flow, column: Flow, row: Flow, relative: bool = False) -> Flo
     Args:
         planes: (count, r, c) float32.
         column: (h, w) where each value is read.
-        row: as above.
+        row: as above, another array: of one array for both, OpenCV reads relative places wrongly at the rim.
         relative: counted from the place in the result instead of from the corner.
 
     Returns:
@@ -125,6 +125,8 @@ class Lattice:
         self.rows = -(-height // step) + 2
         x = left + (np.arange(self.cols) - 0.5) * step - 0.5
         y = top + (np.arange(self.rows) - 0.5) * step - 0.5
+        first = [[[0.5 + (0.5 - left) / step]], [[0.5 + (0.5 - top) / step]]]
+        self._first = np.array(first, np.float32)
         self.x, self.y = np.meshgrid(x, y)
         """(rows, cols) node positions in pixels."""
 
@@ -132,12 +134,11 @@ class Lattice:
         """(rows * cols, 2) node positions in pixels, row by row."""
         return np.stack([self.x.ravel(), self.y.ravel()], axis=1)
 
-    def index(self, x: FloatArray | Flow, y: FloatArray | Flow) -> tuple[Flow, Flow]:
-        """Column and row, with fractions, of positions in pixels."""
-        scale = 1.0 / self.step
-        column = np.asarray(x, dtype=np.float32) * scale + (0.5 + (0.5 - self.left) * scale)
-        row = np.asarray(y, dtype=np.float32) * scale + (0.5 + (0.5 - self.top) * scale)
-        return column, row
+    def index(self, positions: Flow) -> Flow:
+        """Columns and rows, with fractions, of x and y of positions in pixels: (2, h, w) of (2, h, w)."""
+        found: Flow = positions * np.float32(1.0 / self.step)
+        found += self._first
+        return found
 
     def enlarge_to(self, planes: Flow, left: int, top: int, right: int, bottom: int) -> Flow:
         """Values at the pixels of a rectangle of the picture, from those of all nodes.

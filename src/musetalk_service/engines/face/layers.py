@@ -101,9 +101,9 @@ class Layers:
         lattice = head.lattice
         rows = np.clip(np.round(lattice.y[:, 0]), 0, self._size.height - 1).astype(np.intp)
         columns = np.clip(np.round(lattice.x[0]), 0, self._size.width - 1).astype(np.intp)
-        self._edge = near[np.ix_(rows, columns)] > 0
+        self._edge = np.flatnonzero(near[np.ix_(rows, columns)])
         reaches = [np.maximum(share * head.farthest, _LEAST_REACH * unit) for share in _SHARES]
-        self._reaches = np.stack([reach[self._edge] for reach in reaches])
+        self._reaches = np.stack([reach.reshape(-1)[self._edge] for reach in reaches])
         """(bands, n) how far each band lets the nodes around the silhouette go."""
         self._bands = tuple(self._band(matte, reach, lattice, planes) for reach in reaches)
 
@@ -111,19 +111,14 @@ class Layers:
         """That which a movement needs; None for one that bares nothing of the background."""
         if shift is None:
             return self._bands[0] if with_mouth and self._mouth_bares else None
-        moved = shift.nodes[:, self._edge]
+        moved = shift.nodes.reshape(2, -1)[:, self._edge]
         fits = (np.hypot(moved[0], moved[1]) <= self._reaches).all(axis=1)
         return self._bands[int(fits.argmax())] if fits.any() else self._bands[-1]
 
     def _band(self, matte: Plane, reach: Flow, lattice: Lattice, plate: Planes) -> Band:
         width, height = self._size
-        around = (
-            sample(
-                reach[None],
-                *lattice.index(*np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))),
-            )[0]
-            + 1.0
-        )
+        pixel = np.stack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+        around = sample(reach[None], *lattice.index(pixel))[0] + np.float32(1.0)
         if self._mouth_bares:
             around[self._mouth.pixels] += _MOUTH_REACH * self._unit
         outer = _distance(matte > 0) <= around
@@ -154,7 +149,8 @@ class Layers:
         left, top, right, bottom = self._mouth
         at = np.flatnonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))
         spoken = at, y[at], x[at]
-        return Band(tuple(areas), x_, y_, pixels, *lattice.index(x_, y_), sited, samples, behind, spoken, bare)
+        column, row = lattice.index(np.stack([x_, y_]))
+        return Band(tuple(areas), x_, y_, pixels, column, row, sited, samples, behind, spoken, bare)
 
     def compose(self, planes: Planes, band: Band, shift: HeadShift | None, mouth: WarpMaps | None) -> None:
         """Put the background back where the moved person is not."""

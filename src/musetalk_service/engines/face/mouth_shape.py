@@ -6,6 +6,7 @@ The position along the mouth is t, -1 at the left corner, 0 in the middle, 1 at 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, cast
 
 import numpy as np
@@ -63,7 +64,7 @@ class LipShape:
     angle: float = 0.0
     """How far the head has turned the mouth, clockwise in radians."""
 
-    @property
+    @cached_property
     def gap(self) -> float:
         """Largest distance between the lips."""
         return float((self.lower[:, 1] - self.upper[:, 1]).max())
@@ -91,9 +92,12 @@ class MouthShaper:
         t = np.clip(np.abs(self._along(self._home[:, 0])), 0.0, 1.0)
         self._t = t
         self._edge = 1.0 - t**3
-        self._lip_fields = self.fields(self._home, lips=True)
+        self._lip_fields = self.fields(self._home, lips=True).reshape(FIELDS, -1)
         self._relax = self._relaxed_lower_lip()
-        self._spline = spline_basis(len(UPPER_INNER), CURVE_POINTS)
+        self._edges = np.zeros((2, CURVE_POINTS, len(LIPS)))
+        """Both lips' edges from all lip points."""
+        for lip, inner in enumerate((UPPER_INNER, LOWER_INNER)):
+            self._edges[lip][:, [LIPS.index(i) for i in inner]] = spline_basis(len(inner), CURVE_POINTS)
 
     def _along(self, x: FloatArray) -> FloatArray:
         centre = self.centre[0]
@@ -215,7 +219,7 @@ class MouthShaper:
         upper_thick = width * (0.035 * m.round - 0.050 * m.press)
         lower_thick = width * (0.045 * m.round - 0.060 * m.press - 0.055 * tuck)
 
-        move = np.tensordot(fields, self._lip_fields, axes=1)
+        move = (fields @ self._lip_fields).reshape(-1, 2)
         dy = move[:, 1]
         dy[_CORNER] += 0.95 * corner
         lift = corner * t[_UPPER] ** 2 - raised * profile[_UPPER]
@@ -240,9 +244,7 @@ class MouthShaper:
         # The dark line between shut lips is the upper one's shadow: it does not stay on a lower lip that goes down.
         gaps = target[_LOWER_IN, 1] - target[_UPPER_IN, 1]
         lips[_LOWER_IN, 1] -= np.minimum(self._line, 0.5 * gaps)
-        left, right = target[2:3], target[3:4]
-        upper = self._spline @ np.concatenate([left, target[_UPPER_IN], right])
-        lower = self._spline @ np.concatenate([left, target[_LOWER_IN], right])
+        upper, lower = self._edges @ target
         lower[:, 1] = np.maximum(lower[:, 1], upper[:, 1])
         return LipShape(
             lips=lips,

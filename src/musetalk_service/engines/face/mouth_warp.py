@@ -7,16 +7,15 @@ one to the other along the seam. Flows are blended there, never colours, so noth
 
 import math
 from dataclasses import replace
-from typing import Final, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from musetalk_service.engines.face.box import Box
 from musetalk_service.engines.face.closed_mouth import ClosedMouth
 from musetalk_service.engines.face.frame import WarpMaps
-from musetalk_service.engines.face.interpolation import Flow, Lattice, thin_plate_basis
+from musetalk_service.engines.face.interpolation import Flow, Lattice, sample, thin_plate_basis
 from musetalk_service.engines.face.landmarks import (
     CHEEKS,
     CHIN,
@@ -53,8 +52,8 @@ _STILL: Final = 1.0 / 64.0
 class Shift(Protocol):
     """How a head has moved, whether by a pose or in a video."""
 
-    def at(self, x: Flow, y: Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
+    def at(self, positions: Flow) -> Flow:
+        """Displacement that ends at positions, x and y of them: (2, h, w) pixels of (2, h, w)."""
         ...
 
     def move(self, points: FloatArray) -> FloatArray:
@@ -96,12 +95,9 @@ class MouthWarp:
         self._lattice = lattice = Lattice(
             left - reach, top - reach, right - left + 2 * reach, bottom - top + 2 * reach, step
         )
-        self._x, self._y = lattice.x.astype(np.float32), lattice.y.astype(np.float32)
+        self._nodes = np.stack([lattice.x, lattice.y]).astype(np.float32)
         self._centre = shaper.centre
         self._prepare(closed.source, shaper)
-        rows, cols = lattice.rows, lattice.cols
-        base = np.mgrid[0 : 2 * rows, 0:cols].astype(np.float32)
-        self._base_x, self._base_y = base[1].copy(), base[0].copy()
         self._seam_y = np.interp(lattice.x[0], closed.source[list(UPPER_INNER), 0], closed.source[list(UPPER_INNER), 1])
 
     def _prepare(self, source: FloatArray, shaper: MouthShaper) -> None:
@@ -126,33 +122,39 @@ class MouthWarp:
             (shared, sorted({*UPPER_OUTER, *UPPER_INNER} - set(CORNERS))),
             (sorted({*shared, *CHIN} - lips), sorted({*LOWER_OUTER, *LOWER_INNER} - set(CORNERS))),
         )
-        count = lattice.rows * lattice.cols
-        self._lips_of: list[tuple[list[int], Flow]] = []
-        """Of each layer, the lip points that move it, and the flow of every node per displacement of these."""
-        field_flow = np.zeros((2, count, 2, FIELDS))
         # Zero up to a node inside the rim of the region, in full from the third on.
         inside = np.minimum.reduce([lattice.x - left, right - 1 - lattice.x, lattice.y - top, bottom - 1 - lattice.y])
-        fade = np.clip(inside / (2.0 * lattice.step) - 0.5, 0.0, 1.0).ravel()
+        fade = np.clip(inside / (2.0 * lattice.step) - 0.5, 0.0, 1.0)
+        first_col, first_row, cols, rows = cv2.boundingRect((fade > 0.0).astype(np.uint8))
+        # With a ring of nodes that stay: beyond, all is as there.
+        self._core = core = (slice(first_row - 1, first_row + rows + 1), slice(first_col - 1, first_col + cols + 1))
+        self._core_first = np.array([[[first_col - 1]], [[first_row - 1]]], np.float32)
+        self._core_cols = cols + 2
+        nodes = np.stack([lattice.x[core].ravel(), lattice.y[core].ravel()], axis=1)
+        count = len(nodes)
+        self._lips_of: list[tuple[list[int], Flow]] = []
+        """Of each layer, the lip points that move it, and the flow of every node, (points, nodes), by each of these."""
+        field_flow = np.zeros((2, 2, count, FIELDS))
         for layer, (skin, own) in enumerate(layers):
             moving = [*CORNERS, *own]
             points = np.vstack([source[moving], source[skin], neck, still])
-            basis = thin_plate_basis(points, lattice.nodes(), unit=100.0 * self._unit) * fade[:, None]
-            lips_of = np.ascontiguousarray(basis[:, : len(moving)], np.float32)
+            basis = thin_plate_basis(points, nodes, unit=100.0 * self._unit) * fade[core].reshape(-1, 1)
+            lips_of = np.ascontiguousarray(basis[:, : len(moving)].T, np.float32)
             self._lips_of.append(([LIPS.index(i) for i in moving], lips_of))
             fields = shaper.fields(np.vstack([source[skin], neck]))
             fields[:, len(skin) :] = 0.0
             fields[0, len(skin) :, 1] = 0.9 * neck_weights
             part = basis[:, len(moving) : len(moving) + fields.shape[1]]
-            field_flow[layer] = np.einsum("np,fpd->ndf", part, fields)
+            field_flow[:, layer] = np.einsum("np,fpd->dnf", part, fields)
         self._field_flow = field_flow.reshape(4 * count, FIELDS).astype(np.float32)
 
     def flow(self, shape: LipShape) -> Flow:
-        """Forward flow of both layers at the nodes: (2, rows, cols, 2) pixels, upper layer first."""
-        skin = (self._field_flow @ shape.fields.astype(np.float32)).reshape(2, -1, 2)
-        lips = shape.lips.astype(np.float32)
-        for layer, (moving, basis) in zip(skin, self._lips_of, strict=True):
-            layer += basis @ lips[moving]
-        return cast(Flow, skin.reshape(2, self._lattice.rows, self._lattice.cols, 2))
+        """Forward flow in x and y of both layers at the core's nodes: (2, 2, rows, cols) pixels, upper layer first."""
+        flow = (self._field_flow @ shape.fields.astype(np.float32)).reshape(2, 2, -1)
+        lips = shape.lips.T.astype(np.float32)
+        for layer, (moving, basis) in enumerate(self._lips_of):
+            flow[:, layer] += lips[:, moving] @ basis
+        return cast(Flow, flow.reshape(2, 2, -1, self._core_cols))
 
     def maps(self, shape: LipShape, shift: Shift | None = None) -> WarpMaps | None:
         """Where each pixel that the mouth moves comes from; None when nothing moves.
@@ -163,34 +165,37 @@ class MouthWarp:
         """
         lattice = self._lattice
         rows, cols = lattice.rows, lattice.cols
-        backward = self._inverse(self.flow(shape).reshape(2 * rows, cols, 2))
-        x, y = self._x, self._y  # positions on the still head
+        backward = self._inverse(self.flow(shape))
+        still = self._nodes  # positions on the still head
         left, top = lattice.left, lattice.top
         if shift is not None:
             # The nodes follow the head by whole pixels; then each finds its place on the still head.
-            jump_x, jump_y = round(shape.centre[0] - self._centre[0]), round(shape.centre[1] - self._centre[1])
-            left, top = left + jump_x, top + jump_y
-            x, y = x + np.float32(jump_x), y + np.float32(jump_y)
-            away = shift.at(x, y)
-            x, y = x - away[0], y - away[1]
-            column, row = lattice.index(x, y)
-            backward = _sample(backward, np.vstack([column, column]), np.vstack([row, row + rows]))
-        size = np.abs(backward).reshape(2 * rows, 2 * cols)
-        part_rows = _span(size.max(axis=1).reshape(2, rows).max(axis=0) > _STILL)
-        part_cols = _span(size.max(axis=0).reshape(cols, 2).max(axis=1) > _STILL)
-        if part_rows is None or part_cols is None:
+            jump = round(shape.centre[0] - self._centre[0]), round(shape.centre[1] - self._centre[1])
+            left, top = left + jump[0], top + jump[1]
+            still = still + np.array(jump, np.float32)[:, None, None]
+            still -= shift.at(still)
+            places = lattice.index(still) - self._core_first
+            origins = sample(backward.reshape(4, -1, self._core_cols), *places).reshape(2, 2, rows, cols)
+        else:
+            origins = np.zeros((2, 2, rows, cols), np.float32)
+            origins[..., self._core[0], self._core[1]] = backward
+        moving = np.abs(origins).max(axis=(0, 1)) > _STILL
+        first_col, first_row, moving_cols, moving_rows = cv2.boundingRect(moving.view(np.uint8))
+        if not moving_cols:
             return None
-        backward = backward.reshape(2, rows, cols, 2)
-        planes = np.empty((4, rows, cols), np.float32)
-        np.subtract(x, backward[..., 0], out=planes[:2])
-        np.subtract(y, backward[..., 1], out=planes[2:])
-        planes *= 2.0
+        # With the two nodes on either side that their pixels touch.
+        part_rows = slice(max(first_row - 2, 0), min(first_row + moving_rows + 2, rows))
+        part_cols = slice(max(first_col - 2, 0), min(first_col + moving_cols + 2, cols))
+        np.subtract(still[:, None], origins, out=origins)
+        origins *= 2.0
+        planes = origins.reshape(4, rows, cols)
         node_x, node_y = lattice.x[0] + (left - lattice.left), lattice.y[:, 0] + (top - lattice.top)
         # Only at the lips is the change from layer to layer narrower than the mesh; elsewhere the nodes are mixed.
-        mixed = self._mix(planes, shape, node_x, node_y)
+        seam = _Seam.of(shape, self._unit)
+        mixed = seam.mix(planes, node_x, node_y)
         full = lattice.enlarge(mixed[:, part_rows, part_cols])
         part_left, part_top = left + part_cols.start * lattice.step, top + part_rows.start * lattice.step
-        lip_rows, lip_cols = self._lips(shape, left, top)
+        lip_rows, lip_cols = self._lips(seam.middle, left, top)
         fine = lattice.enlarge(planes[:, lip_rows, lip_cols])
         fine_x = left + lip_cols.start * lattice.step + np.arange(fine.shape[2])
         fine_y = top + lip_rows.start * lattice.step + np.arange(fine.shape[1])
@@ -198,7 +203,7 @@ class MouthWarp:
         whole = Box(part_left, part_top, part_left + full.shape[2], part_top + full.shape[1])
         seen = fine_box.overlap(whole)
         if not seen.is_empty:
-            lips = self._mix(fine, shape, fine_x, fine_y)
+            lips = seam.mix(fine, fine_x, fine_y)
             rows_, cols_ = seen.within(whole).pixels
             rows__, cols__ = seen.within(fine_box).pixels
             full[:, rows_, cols_] = lips[:, rows__, cols__]
@@ -206,18 +211,9 @@ class MouthWarp:
         rows_, cols_ = box.within(whole).pixels
         return WarpMaps(box, full[0, rows_, cols_], full[1, rows_, cols_])
 
-    def _mix(self, planes: Flow, shape: LipShape, x: FloatArray, y: FloatArray) -> Flow:
-        """One layer of two, (2, rows, cols), of columns x and rows y in pixels."""
-        upper, lower = planes[0::2], planes[1::2]
-        mixed: Flow = upper - lower
-        mixed *= _upper_share(shape, x, y, self._unit)
-        mixed += lower
-        return mixed
-
-    def _lips(self, shape: LipShape, left: int, top: int) -> tuple[slice, slice]:
-        """Rows and columns of the nodes around the line between the lips, of a lattice at a place."""
+    def _lips(self, middle: FloatArray, left: int, top: int) -> tuple[slice, slice]:
+        """Rows and columns of the nodes around the line between the lips, (n, 2), of a lattice at a place."""
         step, reach = self._lattice.step, 12.0 * self._unit
-        middle = 0.5 * (shape.upper + shape.lower)
         first_x, last_x = float(middle[0, 0]) - reach, float(middle[-1, 0]) + reach
         first_y, last_y = float(middle[:, 1].min()) - 3 * step, float(middle[:, 1].max()) + 3 * step
         columns = slice(max(int((first_x - left) / step), 0), min(int((last_x - left) / step) + 4, self._lattice.cols))
@@ -225,48 +221,56 @@ class MouthWarp:
         return rows, columns
 
     def _inverse(self, forward: Flow) -> Flow:
-        """Backward flow of both layers, one above the other: v(y) = u(y - v(y))."""
-        backward, scale = forward, np.float32(1.0 / self._lattice.step)
+        """Backward flow of both layers, as `flow` gives it: v(y) = u(y - v(y))."""
+        step = -np.float32(self._lattice.step)
+        forward = (forward / step).reshape(2, -1, self._core_cols)  # from nodes, both layers one above the other
+        backward = forward
         for _ in range(_INVERSIONS):
-            column = self._base_x - backward[..., 0] * scale
-            row = self._base_y - backward[..., 1] * scale
-            backward = _sample(forward, column, row)
-        return backward
+            backward = sample(forward, backward[0], backward[1], relative=True)
+        return cast(Flow, backward * step).reshape(2, 2, -1, self._core_cols)
 
     def smallest_stretch(self, shape: LipShape) -> float:
         """Least Jacobian determinant of the visible flow: 1 where nothing moves, negative at a fold."""
         flow = self.flow(shape).astype(np.float64)
-        below, step = self._lattice.y - self._seam_y, self._lattice.step
+        below, step = (self._lattice.y - self._seam_y)[self._core], self._lattice.step
         worst = 1.0
-        for layer, visible in zip(flow, (below < step, below > -step), strict=True):
-            dx_dy, dx_dx = np.gradient(layer[..., 0], step)
-            dy_dy, dy_dx = np.gradient(layer[..., 1], step)
+        for layer, visible in enumerate((below < step, below > -step)):
+            dx_dy, dx_dx = np.gradient(flow[0, layer], step)
+            dy_dy, dy_dx = np.gradient(flow[1, layer], step)
             determinant = (1.0 + dx_dx) * (1.0 + dy_dy) - dx_dy * dy_dx
             worst = min(worst, float(determinant[visible].min()))
         return worst
 
 
-def _span(used: NDArray[np.bool_]) -> slice | None:
-    """Nodes from the first used to the last, with the two on either side that their pixels touch."""
-    where = np.flatnonzero(used)
-    if not where.size:
-        return None
-    return slice(max(int(where[0]) - 2, 0), min(int(where[-1]) + 3, len(used)))
+class _Seam(NamedTuple):
+    """Where one layer changes into the other."""
 
+    middle: FloatArray
+    """(n, 2) the line between the lips."""
+    width: float
+    """Half of that of the change between the corners."""
 
-def _sample(nodes: Flow, column: Flow, row: Flow) -> Flow:
-    found = cv2.remap(nodes, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cast(Flow, found)
+    @classmethod
+    def of(cls, shape: LipShape, unit: float) -> "_Seam":
+        """The seam between lips; `unit` is what a pixel of a picture like the default avatar's is here."""
+        # Between shut lips the layers agree, and a wide change spares the thin dark line.
+        shut = max(0.0, 1.0 - shape.gap / unit)
+        return cls(0.5 * (shape.upper + shape.lower), _SEAM + unit * _SHUT_SEAM * shut)
 
-
-def _upper_share(shape: LipShape, columns: FloatArray, rows: FloatArray, unit: float) -> Flow:
-    """How much of each place belongs to the upper layer, 1 above the seam and 0 below: (rows, columns)."""
-    middle = 0.5 * (shape.upper + shape.lower)
-    seam = np.interp(columns, middle[:, 0], middle[:, 1])
-    outside = np.maximum(np.maximum(middle[0, 0] - columns, columns - middle[-1, 0]), 0.0)
-    # Between shut lips the layers agree, and a wide change spares the thin dark line.
-    shut = max(0.0, 1.0 - shape.gap / unit)
-    slope = 0.5 / (_SEAM + unit * _SHUT_SEAM * shut + _WIDENING * outside)
-    offset = (0.5 + seam * slope).astype(np.float32)
-    share = offset - rows.astype(np.float32)[:, None] * slope.astype(np.float32)
-    return cast(Flow, np.clip(share, 0.0, 1.0, out=share))
+    def mix(self, planes: Flow, x: FloatArray, y: FloatArray) -> Flow:
+        """One layer of two, (2, rows, cols) of (4, rows, cols), of columns x and rows y in pixels."""
+        line_x, line_y = self.middle.T
+        seam = np.interp(x, line_x, line_y)
+        # How far outside the corners.
+        outside = np.abs(x - 0.5 * (line_x[0] + line_x[-1])) - 0.5 * (line_x[-1] - line_x[0])
+        slope = 0.5 / (self.width + _WIDENING * np.maximum(outside, 0.0))
+        # 1 above the seam and 0 below is the upper layer's share.
+        share = y.astype(np.float32)[:, None] * -slope.astype(np.float32)
+        share += (0.5 + seam * slope).astype(np.float32)
+        np.maximum(share, 0.0, out=share)
+        np.minimum(share, 1.0, out=share)
+        upper, lower = planes[0::2], planes[1::2]
+        mixed: Flow = upper - lower
+        mixed *= share
+        mixed += lower
+        return mixed

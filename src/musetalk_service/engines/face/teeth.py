@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -22,6 +22,16 @@ _UPPER_WIDTHS: Final = (6.5, 5.1, 5.2, 4.4, 3.8, 3.2)
 _UPPER_LENGTHS: Final = (1.0, 0.95, 0.98, 0.93, 0.90, 0.86)
 _LOWER_WIDTHS: Final = (3.7, 3.95, 4.25, 3.85, 3.1, 2.4)
 _LOWER_LENGTHS: Final = (0.92, 0.95, 0.97, 0.9, 0.82, 0.75)
+
+
+def thrice(plane: NDArray[Any]) -> Canvas:
+    """(h, w, 3) a plane for each colour: numpy takes several times as long for three numbers at a time."""
+    return cast(Canvas, cv2.merge((plane, plane, plane)))
+
+
+def coloured(plane: NDArray[Any], colour: NDArray[np.float32]) -> Canvas:
+    """(h, w, 3) a plane times a colour of three."""
+    return cast(Canvas, cv2.merge([plane * value for value in colour]))
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,13 @@ class Sprite:
         placed = self._place(self.image, canvas, x, y, angle)
         if opacity < 1.0:
             placed = placed * np.float32(opacity)
-        np.multiply(canvas, 1.0 - placed[..., 3:], out=canvas)
-        np.add(canvas, placed[..., :3], out=canvas)
+        canvas *= 1.0 - thrice(cv2.extractChannel(placed, 3))
+        canvas += cv2.cvtColor(placed, cv2.COLOR_BGRA2BGR)
 
     def shade(self, canvas: Canvas, x: float, y: float, angle: float, strength: float) -> None:
         """Darken a canvas where the sprite would lie, by a share of 0..1: its shadow."""
         cover = self._place(self.image[..., 3], canvas, x, y, angle)
-        np.multiply(canvas, 1.0 - np.float32(strength) * cover[..., None], out=canvas)
+        canvas *= 1.0 - np.float32(strength) * thrice(cover)
 
     def _place(self, image: Canvas, canvas: Canvas, x: float, y: float, angle: float) -> Canvas:
         cos, sin = math.cos(angle), math.sin(angle)

@@ -37,8 +37,9 @@ class AffineShift:
         linear = np.linalg.inv(self.matrix[:, :2])
         return np.column_stack([linear, -linear @ self.matrix[:, 2]])
 
-    def at(self, x: Flow, y: Flow) -> Flow:
-        """Displacement that ends at positions, (h, w) each: (2, h, w) pixels."""
+    def at(self, positions: Flow) -> Flow:
+        """Displacement that ends at positions, x and y of them: (2, h, w) pixels of (2, h, w)."""
+        x, y = positions
         (a, b, c), (d, e, f) = self._back.astype(np.float32)
         return np.stack([x - (a * x + b * y + c), y - (d * x + e * y + f)])
 

@@ -6,7 +6,13 @@ import pytest
 from numpy.typing import NDArray
 
 from musetalk_service.engines.face.closed_mouth import close_mouth, refine_seam
-from musetalk_service.engines.face.interpolation import Lattice, double_size, spline_basis, thin_plate_basis
+from musetalk_service.engines.face.interpolation import (
+    Lattice,
+    double_size,
+    sample,
+    spline_basis,
+    thin_plate_basis,
+)
 from musetalk_service.engines.face.landmarks import LOWER_INNER, UPPER_INNER, Face
 from musetalk_service.engines.face.mouth_shape import LIPS, MouthShaper
 from musetalk_service.models.face import NEUTRAL, REST, Mouth
@@ -39,6 +45,15 @@ def test_enlarging_a_lattice_is_exact_for_linear_functions() -> None:
     assert part[0, 0, 0] == pytest.approx(13 + 5 * 4, abs=1e-3)
     assert part[1, 0, 0] == pytest.approx(40 + 3 * 4, abs=1e-3)
     assert part.shape == (3, 16, 20)
+    assert lattice.enlarge_to(planes, 30, 47, 75, 92)[0] == pytest.approx(x[7:52, 17:62], abs=1e-3)
+
+
+def test_relative_places_are_read_from_where_they_are() -> None:
+    planes = np.random.default_rng(2).normal(size=(2, 9, 12)).astype(np.float32)
+    row, column = np.mgrid[:9, :12].astype(np.float32)
+    right, down = np.full((2, 9, 12), 0.3, np.float32)
+    assert sample(planes, right, down, relative=True) == pytest.approx(sample(planes, column + right, row + down))
+    assert sample(planes, column, row) == pytest.approx(planes)
 
 
 def test_the_doubled_picture_holds_the_original(portrait: NDArray[np.uint8]) -> None:

@@ -57,6 +57,37 @@ def test_what_is_painted_on_a_moved_picture_lies_on_it(portrait: Picture) -> Non
     assert np.array_equal(pixels, portrait[290:350, 186:256])
 
 
+def test_what_the_mouth_moves_is_seen_within_the_areas_and_beyond_them(portrait: Picture) -> None:
+    texture = Texture(portrait)
+    still = _still(texture.size)
+    mouth = still._replace(x=still.x + np.float32(12.0)).part(Box(180, 300, 300, 380))
+    areas = [Box(200, 100, 400, 320), Box(240, 320, 300, 400)]
+    frames = [Frame(texture, *head, mouth).finish() for head in ((_Fresh(still), areas), (None, []))]
+    assert np.array_equal(frames[0], frames[1])
+    assert np.array_equal(frames[0][300:380, 180:300], texture.base[300:380, 186:306])
+
+
+class _Fresh:
+    def __init__(self, maps: WarpMaps) -> None:
+        self._maps = maps
+
+    def part(self, box: Box) -> WarpMaps:
+        found = self._maps.part(box)
+        return WarpMaps(box, found.x.copy(), found.y.copy())
+
+
+def test_a_box_without_holes_has_every_other_pixel_once() -> None:
+    box, holes = Box(2, 2, 30, 20), [Box(0, 0, 12, 8), Box(8, 6, 20, 30), Box(40, 40, 50, 50)]
+    count = np.zeros((60, 60), int)
+    for part in box.without(*holes):
+        count[part.pixels] += 1
+    left = np.zeros((60, 60), bool)
+    left[box.pixels] = True
+    for hole in holes:
+        left[hole.pixels] = False
+    assert np.array_equal(count, left.astype(int))
+
+
 def test_the_picture_beyond_the_reach_of_the_head_is_untouched(renderer: FaceRenderer, seen: Picture) -> None:
     picture = renderer.render(MOVED, SPEAKING)
     assert np.array_equal(picture[:80, :60], seen[:80, :60])
