@@ -162,6 +162,27 @@ def test_manifest_keeps_fields_that_newer_services_add(library: AvatarLibrary) -
     assert library.manifest(ref).avatar_id == "alice"
 
 
+def test_a_matte_is_part_of_the_avatar_and_of_what_is_cached_of_it(library: AvatarLibrary) -> None:
+    staged, manifest = _staged_copy(library), manifest_for("alice").model_copy(update={"matte": "matte.png"})
+    matte = load_default_avatar().matte
+    assert matte is not None
+    cv2.imwrite(str(staged / "matte.png"), matte)
+    avatar = library.load(library.publish(staged, manifest))
+    assert avatar.matte is not None and np.array_equal(avatar.matte, matte)
+    assert avatar.digest != library.load(publish(library.root, "berta")).digest
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", np.zeros((256, 512), np.uint8)], ids=["none", "text", "size"])
+def test_a_matte_that_is_none_is_refused(library: AvatarLibrary, content: object) -> None:
+    staged, manifest = _staged_copy(library), manifest_for("alice").model_copy(update={"matte": "matte.png"})
+    if isinstance(content, bytes):
+        (staged / "matte.png").write_bytes(content)
+    else:
+        cv2.imwrite(str(staged / "matte.png"), np.asarray(content))
+    with pytest.raises(ModelNotFoundError, match="the matte of avatar"):
+        library.publish(staged, manifest)
+
+
 def test_a_larger_picture_is_a_view(library: AvatarLibrary) -> None:
     staged, manifest = _staged_copy(library), manifest_for("alice").model_copy(update={"large": "large.png"})
     large = np.asarray(cv2.resize(load_default_avatar().portrait, (1024, 1024)), np.uint8)
