@@ -21,6 +21,8 @@ _TOOTH: Final = np.array([0.62, 0.72, 0.77])
 """Share of the light that a tooth reflects."""
 _PALEST_SKIN, _EYE_WHITE, _FALLBACK_SKIN = 0.62, 0.58, 0.36
 """Shares of the light: of the palest skin, of an eye's white (in the lids' shade), of skin in general."""
+_USUAL_SKIN: Final = np.array([0.54, 0.87, 1.56])
+"""Linear colour of a light skin in white light, over its luminance."""
 _ABOVE_BRIGHTEST: Final = 1.15
 """The light may be that much above the picture's brightest percent: not every picture holds a white."""
 _SKIN_SPOTS: Final = (205, 425, 50, 280, 199)
@@ -85,7 +87,9 @@ def _light(portrait: Picture, face: Face) -> tuple[float, FloatArray]:
     most = max(_ABOVE_BRIGHTEST * float(np.quantile(_linear(portrait[::4, ::4]) @ _LUMA, 0.99)), least)
     whites = [white for eye in EYES if (white := _eye_white(portrait, face, eye, skin)) is not None]
     if not whites:
-        return float(np.clip(skin_luma / _FALLBACK_SKIN, least, most)), np.ones(3)
+        # Skins differ in colour, but not as far as candles and varnish go: trust a third of it.
+        tint = np.cbrt(np.clip(skin / (skin_luma * _USUAL_SKIN), 0.5, 1.6))
+        return float(np.clip(skin_luma / _FALLBACK_SKIN, least, most)), tint / float(tint @ _LUMA)
     white = max(whites, key=lambda colour: float(colour @ _LUMA))  # the other eye may be in shadow
     luma = float(white @ _LUMA)
     # An eye's white is never quite white: trust half its colour.

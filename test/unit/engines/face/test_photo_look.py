@@ -33,14 +33,28 @@ def test_coloured_light_colours_the_teeth(portrait: Picture, landmarks: Points) 
     assert warm.tooth[0] / warm.tooth[2] < 0.9 * blue / red
 
 
-def test_shut_eyes_leave_the_skin_to_tell_the_light(portrait: Picture, landmarks: Points) -> None:
-    face = Face.measure(landmarks)
-    asleep = portrait.copy()
+def asleep(portrait: Picture, landmarks: Points) -> Picture:
+    """The portrait without the white of any eye."""
+    picture = portrait.copy()
     for eye in EYES:
         outline = landmarks[[*eye.upper_lid, *eye.lower_lid[-2:0:-1]], :2].astype(np.int32)
-        cv2.fillPoly(asleep, [outline], portrait[int(landmarks[205, 1]), int(landmarks[205, 0])].tolist())
-    open_eyes, shut_eyes = measure_look(portrait, face), measure_look(asleep, face)
+        cv2.fillPoly(picture, [outline], portrait[int(landmarks[205, 1]), int(landmarks[205, 0])].tolist())
+    return picture
+
+
+def test_shut_eyes_leave_the_skin_to_tell_the_light(portrait: Picture, landmarks: Points) -> None:
+    face = Face.measure(landmarks)
+    open_eyes, shut_eyes = measure_look(portrait, face), measure_look(asleep(portrait, landmarks), face)
     assert shut_eyes.light == pytest.approx(open_eyes.light, rel=0.35)
+
+
+def test_shut_eyes_leave_the_skin_to_tell_the_lights_colour(portrait: Picture, landmarks: Points) -> None:
+    """A third of it: skins differ, too."""
+    face, shut = Face.measure(landmarks), asleep(portrait, landmarks)
+    candles = np.asarray(np.round(shut * np.array([0.45, 0.8, 1.0])), np.uint8)
+    white, warm = (measure_look(picture, face).tooth for picture in (shut, candles))
+    assert 0.8 < white[0] / white[2] <= 1.0
+    assert 0.55 < (warm[0] / warm[2]) / (white[0] / white[2]) < 0.9
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.6, 2.4])
