@@ -65,7 +65,9 @@ class TokenBuckets:
         if not self._rate:
             return 0.0
         lacking = min(cost, self._burst) - self._tokens(key, now)
-        return lacking / self._rate if lacking > _ROUNDING else 0.0
+        # The longer a clock has run, the coarser are its steps.
+        unseen = max(_ROUNDING, 4.0 * math.ulp(now) * self._rate)
+        return lacking / self._rate if lacking > unseen else 0.0
 
     def take(self, key: str, cost: float, now: float) -> None:
         """Take tokens that :meth:`wait_s` has found to be there."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from musetalk_service.config import default_settings
@@ -49,6 +49,7 @@ def test_never_more_than_rate_times_time_and_burst(
 
 
 @given(rate=st.floats(0.1, 1e6), cost=st.integers(1, 300_000), start=st.floats(0, 1e9))
+@example(rate=25.0, cost=43_842, start=536_870_877.0)
 def test_who_waits_as_told_passes(rate: float, cost: int, start: float) -> None:
     limits = RateLimits(user_bytes_per_s=rate, audio_backlog_s=1.0)
     limiter = RateLimiter(limits)
